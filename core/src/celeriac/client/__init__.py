@@ -1,0 +1,1 @@
+"""The client: the app, its tasks, publishing and results."""

@@ -1,0 +1,1 @@
+"""Frozen records and the wire format, without input or output."""

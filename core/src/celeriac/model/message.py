@@ -1,0 +1,42 @@
+"""A message as brokers carry it, and one delivery of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+__all__ = ["Delivery", "Message"]
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """One message: the header table, the serialized body and the address.
+
+    `headers` and `properties` are JSON-compatible mappings. With `exchange == ""` the routing key is the name of
+    the queue. `due` and `expires` are seconds since 1970: a broker delivers nothing before `due`; `expires` only
+    allows it to drop the message later, the worker checks again. `priority` 0 is the lowest, as in AMQP.
+    """
+
+    body: bytes
+    routing_key: str
+    headers: dict[str, Any] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict)
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
+    exchange: str = ""
+    priority: int = 0
+    due: float | None = None
+    expires: float | None = None
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One message in the hands of one holder.
+
+    `tag` is the transport's own handle, opaque to everybody else; it carries the fencing token. `deliveries`
+    counts how often the message has been taken, this time included and hand-backs of unstarted work excluded.
+    """
+
+    message: Message
+    queue: str
+    tag: Any
+    deliveries: int = 1

@@ -1,0 +1,55 @@
+"""What a result store keeps of one task, and the states it can be in."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+__all__ = [
+    "EXCEPTION_STATES",
+    "FAILURE",
+    "IGNORED",
+    "PENDING",
+    "PROPAGATE_STATES",
+    "READY_STATES",
+    "RECEIVED",
+    "REJECTED",
+    "RETRY",
+    "REVOKED",
+    "STARTED",
+    "SUCCESS",
+    "ResultRecord",
+]
+
+PENDING = "PENDING"
+RECEIVED = "RECEIVED"
+STARTED = "STARTED"
+SUCCESS = "SUCCESS"
+FAILURE = "FAILURE"
+REVOKED = "REVOKED"
+REJECTED = "REJECTED"
+RETRY = "RETRY"
+IGNORED = "IGNORED"
+
+READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
+EXCEPTION_STATES = frozenset({RETRY, FAILURE, REVOKED})
+PROPAGATE_STATES = frozenset({FAILURE, REVOKED})
+
+
+class ResultRecord(Struct, frozen=True, kw_only=True):
+    """The state of one task as it is stored.
+
+    `payload` is the whole result document (`status`, `result`, `traceback`, …) in the result serializer's bytes,
+    exactly what a Celery client would read. `expires_seconds` counts from the moment it is stored; None keeps it.
+    """
+
+    id: str
+    state: str
+    payload: bytes
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
+    expires_seconds: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the task has ended."""
+        return self.state in READY_STATES

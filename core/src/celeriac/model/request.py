@@ -1,0 +1,24 @@
+"""A task message that has passed admission and waits for, or has, a slot of the pool."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from celeriac.model.message import Message
+
+__all__ = ["Request"]
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One run that is to happen. Plain data: it crosses process boundaries.
+
+    `key` is unique among the runs of one worker process; `received` is `Clock.monotonic()` at admission.
+    """
+
+    key: int
+    task: str
+    id: str
+    message: Message
+    queue: str
+    deliveries: int
+    received: float

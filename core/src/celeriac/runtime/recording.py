@@ -1,0 +1,114 @@
+"""Turn the end of a run into the record that the result store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from celeriac.errors import EncodeError
+from celeriac.model.document import exception_data, result_document, safe_repr
+from celeriac.model.protocol import TaskHeaders
+from celeriac.model.record import STARTED, SUCCESS, ResultRecord
+
+if TYPE_CHECKING:
+    from celeriac.client.app import Celeriac
+
+__all__ = ["Recorder", "plain_text"]
+
+
+class Recorder:
+    """Makes result records in the result serializer's bytes. Reads its settings once."""
+
+    def __init__(self, app: Celeriac, hostname: str) -> None:
+        self._dumps = app.codecs.dumps
+        self._serializer: str = app.conf.result_serializer
+        self._expires: float | None = app.conf.result_expires or None
+        self._extended: bool = app.conf.result_extended
+        self._hostname = hostname
+
+    def success(
+        self, headers: TaskHeaders, value: Any, children: Sequence[Any] = (), *, extended: dict[str, Any] | None = None
+    ) -> ResultRecord:
+        """Record a returned value.
+
+        Raises: EncodeError: the result serializer cannot write it.
+        """
+        return self._record(headers, SUCCESS, value, children=children, extended=extended)
+
+    def exception(
+        self,
+        headers: TaskHeaders,
+        state: str,
+        error: BaseException,
+        *,
+        traceback: str | None = None,
+        children: Sequence[Any] = (),
+        extended: dict[str, Any] | None = None,
+    ) -> ResultRecord:
+        """Record an exception under a state; arguments of it that cannot be written become their `repr`."""
+        data = exception_data(error)
+        try:
+            return self._record(headers, state, data, traceback=traceback, children=children, extended=extended)
+        except EncodeError:
+            data["exc_message"] = [_plain(argument) for argument in data["exc_message"]]
+            return self._record(headers, state, data, traceback=_plain(traceback), children=children)
+
+    def started(self, headers: TaskHeaders, pid: int) -> ResultRecord:
+        """Record that a task runs, where."""
+        return self._record(headers, STARTED, {"pid": pid, "hostname": self._hostname})
+
+    def extended(self, headers: TaskHeaders, queue: str, args: Any, kwargs: Any) -> dict[str, Any] | None:
+        """Return what `result_extended` adds to a document, or None where it is off."""
+        if not self._extended:
+            return None
+        stamps = {"stamped_headers": headers.stamped_headers, **(headers.stamps or {})} if headers.stamps else {}
+        return {
+            "name": headers.task,
+            "args": args,
+            "kwargs": kwargs,
+            "worker": self._hostname,
+            "retries": headers.retries,
+            "queue": queue,
+            **stamps,
+        }
+
+    def _record(
+        self,
+        headers: TaskHeaders,
+        state: str,
+        result: Any,
+        *,
+        traceback: str | None = None,
+        children: Sequence[Any] = (),
+        extended: dict[str, Any] | None = None,
+    ) -> ResultRecord:
+        document = result_document(
+            task_id=headers.id,
+            state=state,
+            result=result,
+            traceback=traceback,
+            children=children,
+            group_id=headers.group,
+            parent_id=headers.parent_id,
+            extended=extended,
+        )
+        payload, content_type, content_encoding = self._dumps(document, self._serializer)
+        return ResultRecord(
+            id=headers.id,
+            state=state,
+            payload=payload,
+            content_type=content_type,
+            content_encoding=content_encoding,
+            expires_seconds=self._expires,
+        )
+
+
+def plain_text(text: str) -> str:
+    """Return a text that every serializer and store can write: lone surrogates escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return None
+    return plain_text(value if isinstance(value, str) else safe_repr(value))

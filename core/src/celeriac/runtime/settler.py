@@ -1,0 +1,377 @@
+"""The settler: one thread that commits everything that ended since its last commit.
+
+1. Pools report outcomes and admission posts verdicts; both only append to a list.
+2. The thread takes the whole list and settles it in one go: in one transaction where broker and result store are one
+   system, else results, then follow-ups, then verdicts, so that a kill at any instant loses nothing.
+3. What the broker refuses, because its lease had lapsed, is counted and logged; it takes no effect.
+4. A lost connection keeps the list; the next generation of the connection settles it.
+5. One item that cannot be written holds up no other: it is settled alone, without what follows it, as a dead letter.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from celeriac import events
+from celeriac.errors import StoreError, Unroutable
+from celeriac.model.document import safe_repr
+from celeriac.model.message import Delivery
+from celeriac.model.outcome import Action, Outcome, Verdict
+from celeriac.model.request import Request
+from celeriac.runtime.inflight import Held, Inflight
+from celeriac.runtime.journal import Journal
+from celeriac.runtime.prefetch import Prefetch
+from celeriac.runtime.recording import plain_text
+from celeriac.spi.transport import Commits
+
+if TYPE_CHECKING:
+    from celeriac.spi.results import ResultStore
+    from celeriac.spi.transport import Transport
+
+__all__ = ["Settler"]
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+BATCH = 1000
+"""The most that is settled in one transaction: bounds its duration and its memory."""
+
+
+_processes = 0
+"""How many forks lie between the first process and this one: cheaper to compare than process ids."""
+
+
+def _count_process() -> None:
+    global _processes  # noqa: PLW0603  what else tells a forked process from its parent
+    _processes += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_process)
+
+
+class _Item(Struct):
+    """One verdict to settle, and what it is about."""
+
+    verdict: Verdict
+    held: Held | None = None
+    outcome: Outcome | None = None
+    then: Callable[[Sequence[Request]], None] | None = None
+    settled: bool = False
+
+
+class Settler:
+    """Settles in the order things were handed in.
+
+    Args:
+        timeout: Seconds for each call of a store.
+        sender: Who events are sent by.
+    """
+
+    def __init__(
+        self,
+        *,
+        inflight: Inflight,
+        prefetch: Prefetch,
+        journal: Journal,
+        timeout: float,
+        sender: object = None,
+    ) -> None:
+        self.refused: int = 0
+        self.settled: int = 0
+        self._inflight = inflight
+        self._prefetch = prefetch
+        self._journal = journal
+        self._results: ResultStore | None = None
+        self._timeout = timeout
+        self._sender = sender
+        self._transport: Transport | None = None
+        self._one_transaction = False
+        self._on_lost: Callable[[BaseException], None] = lambda _: None
+        self._pending: list[_Item] = []
+        self._batch: list[_Item] = []
+        """What is being settled."""
+        self._limit = BATCH
+        self._stopping = False
+        self._process = _processes
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="celeriac-settler", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread after what it is doing; use `flush` first."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(self._timeout * 2)
+
+    def attach(
+        self, transport: Transport, results: ResultStore | None, on_lost: Callable[[BaseException], None]
+    ) -> None:
+        """Settle over these connections from now on; `on_lost` is told when one of them breaks."""
+        with self._changed:
+            self._transport = transport
+            self._results = results
+            self._one_transaction = (
+                results is not None and isinstance(transport, Commits) and transport.commits_with(results)
+            )
+            self._on_lost = on_lost
+            self._changed.notify_all()
+
+    def detach(self) -> None:
+        """Keep what comes until the next `attach`."""
+        with self._changed:
+            self._transport = None
+            self._changed.wait_for(lambda: not self._batch, self._timeout)
+
+    def report(self, outcomes: Sequence[Outcome]) -> None:
+        """Take in outcomes of runs, from any thread; what a pool calls."""
+        if self._process != _processes:
+            # A task forked and the copy returned: it must settle nothing, run nothing, and has no thread to do so.
+            os._exit(0)
+        items: list[_Item] = []
+        total, count = 0.0, 0
+        for outcome in outcomes:
+            held = self._inflight.get(outcome.key)
+            if held is None:
+                continue  # handed back, or lost with its lease, while it ran
+            self._inflight.ended(outcome.key)
+            total += outcome.runtime
+            count += 1
+            items.append(_item(held, outcome))
+        if items:
+            self._prefetch.observe(total, count)
+            self._append(items)
+
+    def post(self, verdicts: Sequence[Verdict]) -> None:
+        """Take in verdicts on deliveries that do not run."""
+        if verdicts:
+            self._append([_Item(verdict) for verdict in verdicts])
+
+    def acknowledge_first(self, held: Sequence[Held], then: Callable[[Sequence[Request]], None]) -> None:
+        """Acknowledge deliveries before they run, and run only those whose acknowledgement was accepted."""
+        if held:
+            self._append([_Item(Verdict(delivery=one.delivery), held=one, then=then) for one in held])
+
+    def give_back(self, requests: Sequence[Request], *, started: bool) -> list[Request]:
+        """Hand runs back to their queues; what had not started does not count as delivered.
+
+        A run whose message was acknowledged first is published anew, unless it had started.
+
+        Returns: the runs that cannot be handed back: they had started, and their messages are gone.
+        """
+        items, gone = [], []
+        for request in requests:
+            held = self._inflight.get(request.key)
+            if held is None:
+                continue
+            if held.delivery is not None:
+                verdict = Verdict(delivery=held.delivery, action=Action.RELEASE, counted=started)
+            elif not started:
+                verdict = Verdict(delivery=None, followups=(request.message,))
+            else:
+                gone.append(request)
+                continue
+            items.append(_Item(verdict, held=held))
+        if items:
+            self._append(items)
+        return gone
+
+    def deliveries(self) -> list[Delivery]:
+        """Return the deliveries whose verdicts wait to be settled."""
+        with self._changed:
+            verdicts = [item.verdict for item in (*self._batch, *self._pending)]
+        return [verdict.delivery for verdict in verdicts if verdict.delivery is not None]
+
+    def keys(self) -> set[int]:
+        """Return the keys of the runs that have ended, or are handed back, and wait to be settled."""
+        with self._changed:
+            return {item.held.request.key for item in (*self._batch, *self._pending) if item.held is not None}
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything handed in is settled; return False if that did not happen in time."""
+        return self.wait_until_at_most(0, timeout)
+
+    def wait_until_at_most(self, count: int, timeout: float) -> bool:
+        """Wait until no more than `count` verdicts are unsettled; return False on timeout."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._pending) + len(self._batch) <= count, timeout)
+
+    def _append(self, items: list[_Item]) -> None:
+        with self._changed:
+            self._pending.extend(items)
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or (self._pending and self._transport is not None))
+                if self._stopping:
+                    return
+                batch, self._pending = self._pending[: self._limit], self._pending[self._limit :]
+                self._batch = batch
+                transport, one_transaction, on_lost = self._transport, self._one_transaction, self._on_lost
+            assert transport is not None  # noqa: S101  narrows the type; wait_for saw it
+            try:
+                self._settle_all(batch, transport, one_transaction)
+            except StoreError as error:
+                self._keep(transport)
+                on_lost(error)
+            except BaseException as error:  # whatever it is, this thread must live: all others wait for it
+                logger.exception("settler failed", extra={"event": "internal_error"})
+                self._keep(transport)
+                on_lost(error)
+            else:
+                with self._changed:
+                    self._batch = []
+                    self._limit = min(BATCH, self._limit * 2)
+                    self._changed.notify_all()
+
+    def _keep(self, transport: Transport) -> None:
+        """Put what is not settled back; wait for another connection, since this one did not do it.
+
+        The next try takes half as much, and a single item that fails goes to the end: a store that refuses one of
+        them, a result too large for what room is left, say, gets all the others.
+        """
+        with self._changed:
+            left = [item for item in self._batch if not item.settled]
+            self._limit = max(1, len(self._batch) // 2)
+            self._pending = [*left, *self._pending] if len(self._batch) > 1 else [*self._pending, *left]
+            self._batch = []
+            if self._transport is transport:
+                self._transport = None
+            self._changed.notify_all()
+
+    def _settle_all(self, batch: list[_Item], transport: Transport, one_transaction: bool) -> None:
+        """Settle a batch; if it cannot be written, settle its members apart, so that one bad one holds up no other."""
+        try:
+            self._finish_all(batch, self._commit(batch, transport, one_transaction))
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            if len(batch) > 1:
+                for item in batch:
+                    self._settle_all([item], transport, one_transaction)
+            else:
+                logger.exception("what follows a task cannot be sent", extra={"event": "settle_failed"})
+                self._settle_bare(batch[0], error, transport, one_transaction)
+
+    def _settle_bare(self, item: _Item, error: Exception, transport: Transport, one_transaction: bool) -> None:
+        """Settle an item that cannot be written as it is: without its follow-ups, then without its records too."""
+        reason = plain_text(f"settling failed: {safe_repr(error)}")
+        bare = replace(item.verdict, action=Action.DEAD, reason=reason, followups=())
+        for verdict in (bare, replace(bare, records=())):
+            item.verdict = verdict
+            try:
+                self._finish_all([item], self._commit([item], transport, one_transaction))
+            except Exception as next_error:
+                if _is_outage(next_error):
+                    raise
+                logger.exception("a dead letter cannot be written", extra={"event": "settle_failed"})
+            else:
+                return
+        # The broker hands it back when this worker connects anew, or ends.
+        item.settled = True
+        if item.held is not None:
+            self._inflight.remove([item.held.request.key])
+
+    def _commit(self, batch: list[_Item], transport: Transport, one_transaction: bool) -> list[_Item]:
+        """Write a batch; return what was refused."""
+        if not one_transaction:
+            self._store_first(batch, transport)
+        refused = {id(verdict) for verdict in transport.settle([item.verdict for item in batch], timeout=self._timeout)}
+        return [item for item in batch if id(item.verdict) in refused] if refused else []
+
+    def _store_first(self, batch: list[_Item], transport: Transport) -> None:
+        """Store results, then publish follow-ups; each is taken off its verdict, so that no other try repeats it."""
+        records = [record for item in batch for record in item.verdict.records]
+        if records and self._results is not None:
+            self._results.put(records, timeout=self._timeout)
+        messages = [message for item in batch for message in item.verdict.followups]
+        transport.publish(messages, timeout=self._timeout)
+        for item in batch:
+            if item.verdict.records or item.verdict.followups:
+                item.verdict = replace(item.verdict, records=(), followups=())
+
+    def _finish_all(self, batch: list[_Item], refused: list[_Item]) -> None:
+        for item in batch:  # what is settled is never settled again, whatever happens to the rest
+            item.settled = True
+        if refused:
+            late = set(map(id, refused))
+            batch = [item for item in batch if id(item) not in late]
+            self._refuse(refused)
+        self._finish(batch)
+
+    def _finish(self, items: list[_Item]) -> None:
+        """Forget what is settled, start what had to be acknowledged first, and tell."""
+        self.settled += len(items)
+        start: dict[Callable[[Sequence[Request]], None], list[Request]] = {}
+        done: list[int] = []
+        for item in items:
+            if item.then is not None and item.held is not None:
+                item.held.delivery = None
+                start.setdefault(item.then, []).append(item.held.request)
+            elif item.held is not None:
+                done.append(item.held.request.key)
+        if done:
+            self._inflight.remove(done)
+        for then, requests in start.items():
+            self._start(then, requests)
+        for item in items:
+            if item.outcome is not None and item.held is not None:
+                self._tell(item.held.request, item.outcome)
+
+    def _start(self, then: Callable[[Sequence[Request]], None], requests: list[Request]) -> None:
+        try:
+            then(requests)
+        except Exception:  # the pool has stopped, or fails: nobody else has these messages any more
+            logger.exception("acknowledged tasks not started", extra={"event": "submit_failed"})
+            self.give_back(requests, started=False)
+
+    def _tell(self, request: Request, outcome: Outcome) -> None:
+        try:
+            self._journal.settled(request, outcome)
+        except BaseException:  # a listener of the user's: SystemExit would end this thread unseen
+            logger.exception("task_settled failed", extra={"event": "receiver_failed", "task": request.task})
+
+    def _refuse(self, items: list[_Item]) -> None:
+        self.refused += len(items)
+        self._inflight.remove([item.held.request.key for item in items if item.held is not None])
+        logger.warning(
+            "%d verdicts refused: the lease had lapsed, the messages are somebody else's now",
+            len(items),
+            extra={"event": "settle_refused", "count": len(items), "total": self.refused},
+        )
+        if events.settle_refused.receivers:
+            events.settle_refused.send(self._sender, verdicts=[item.verdict for item in items])
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether an error says that the store is unreachable, and not that it does not take this one thing."""
+    return isinstance(error, StoreError) and not isinstance(error, Unroutable)
+
+
+def _item(held: Held, outcome: Outcome) -> _Item:
+    """Make the verdict of an outcome."""
+    if held.delivery is None and outcome.action is Action.RELEASE:
+        # Its message was acknowledged first: to go back to the queue it is published anew.
+        outcome = replace(outcome, followups=(*outcome.followups, held.request.message))
+    verdict = Verdict(
+        delivery=held.delivery,
+        action=outcome.action,
+        reason=outcome.reason,
+        delay=outcome.delay,
+        records=outcome.records,
+        followups=outcome.followups,
+    )
+    return _Item(verdict, held=held, outcome=outcome)

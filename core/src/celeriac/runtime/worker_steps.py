@@ -1,0 +1,186 @@
+"""The steps of the `worker` blueprint: the whole process, from the executor to the connection's state machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from celeriac.errors import Unsupported
+from celeriac.kernel import plugins
+from celeriac.kernel.steps import Boot, Key, Step
+from celeriac.model.outcome import Verdict
+from celeriac.model.protocol import check_headers
+from celeriac.model.request import Request
+from celeriac.runtime.consumer import Consumer
+from celeriac.runtime.executor import Executor
+from celeriac.runtime.inflight import Inflight
+from celeriac.runtime.journal import Journal
+from celeriac.runtime.keys import APP, CONSUMER, EXECUTOR, INFLIGHT, POOL, PREFETCH, SETTLER, WORKER
+from celeriac.runtime.prefetch import Prefetch
+from celeriac.runtime.rebalance import Rebalancer
+from celeriac.runtime.settler import Settler
+from celeriac.spi.pool import PoolContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celeriac.runtime.worker import Worker
+
+__all__ = ["WORKER_STEPS"]
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+
+class ExecutorStep(Step):
+    """Bind every task for running."""
+
+    name = "executor"
+    needs: tuple[Key[Any], ...] = (APP, WORKER)
+    provides: tuple[Key[Any], ...] = (EXECUTOR,)
+
+    def start(self, boot: Boot) -> None:
+        executor = Executor(boot.get(APP), boot.get(WORKER).hostname)
+        boot.defer(executor.close)
+        boot.provide(EXECUTOR, executor)
+
+
+class HoldingStep(Step):
+    """Keep account of what is held, and of how much to hold."""
+
+    name = "holding"
+    needs: tuple[Key[Any], ...] = (WORKER,)
+    provides: tuple[Key[Any], ...] = (INFLIGHT, PREFETCH)
+
+    def start(self, boot: Boot) -> None:
+        worker = boot.get(WORKER)
+        boot.provide(INFLIGHT, Inflight(worker.clock))
+        boot.provide(PREFETCH, Prefetch(worker.concurrency, worker.prefetch_multiplier))
+
+
+class SettlerStep(Step):
+    """Commit what ends."""
+
+    name = "settler"
+    needs: tuple[Key[Any], ...] = (INFLIGHT, PREFETCH, WORKER)
+    provides: tuple[Key[Any], ...] = (SETTLER,)
+
+    def start(self, boot: Boot) -> None:
+        worker = boot.get(WORKER)
+        settler = Settler(
+            inflight=boot.get(INFLIGHT),
+            prefetch=boot.get(PREFETCH),
+            journal=Journal(),
+            timeout=worker.timeout,
+            sender=worker,
+        )
+        settler.start()
+        boot.defer(settler.stop)
+        boot.provide(SETTLER, settler)
+
+
+class PoolStep(Step):
+    """Make the slots ready."""
+
+    name = "pool"
+    needs: tuple[Key[Any], ...] = (APP, EXECUTOR, INFLIGHT, SETTLER, WORKER)
+    provides: tuple[Key[Any], ...] = (POOL,)
+
+    def start(self, boot: Boot) -> None:
+        worker, settler = boot.get(WORKER), boot.get(SETTLER)
+        _refuse_limits(worker)
+        pool = worker.pool_class(
+            worker.concurrency,
+            PoolContext(
+                execute=boot.get(EXECUTOR).execute,
+                failed=boot.get(EXECUTOR).failed,
+                report=settler.report,
+                started=_on_start(worker, boot.get(INFLIGHT), settler, boot.get(EXECUTOR)),
+                clock=worker.clock,
+                options=worker.options,
+            ),
+        )
+        pool.start()
+        boot.defer(lambda: pool.stop(boot.remaining()))
+        boot.provide(POOL, pool)
+
+
+def _on_start(worker: Worker, inflight: Inflight, settler: Settler, executor: Executor) -> Callable[[Request], None]:
+    """Return what a pool calls as each run begins; STARTED is recorded for the tasks that want it."""
+    tracked = {name for name, task in worker.app.tasks.items() if task.track_started}
+    note = inflight.started
+
+    def started(request: Request) -> None:
+        note(request.key)
+        if request.task in tracked:
+            record = executor.recorder.started(check_headers(request.message.headers), os.getpid())
+            settler.post([Verdict(delivery=None, records=(record,))])
+
+    if tracked:
+        return started
+    return lambda request: note(request.key)
+
+
+def _refuse_limits(worker: Worker) -> None:
+    """Refuse time limits that the pool cannot enforce.
+
+    Raises: Unsupported: naming the tasks, and the pools that can.
+    """
+    capabilities = worker.pool_class.capabilities
+    for attribute, capability in (("time_limit", "hard_limits"), ("soft_time_limit", "soft_limits")):
+        if getattr(capabilities, capability):
+            continue
+        limited = sorted(name for name, task in worker.app.tasks.items() if getattr(task, attribute))
+        if limited:
+            able = [
+                plugin.name
+                for plugin in plugins.installed("pool")
+                if plugin.declaration is not None and getattr(plugin.declaration.capabilities, capability, False)
+            ]
+            raise Unsupported(f"{attribute} (set on {', '.join(limited[:5])})", f"pool {worker.pool_name!r}", able)
+
+
+class ConsumerStep(Step):
+    """Connect to the broker, and again whenever the connection is lost."""
+
+    name = "consumer"
+    needs: tuple[Key[Any], ...] = (APP, WORKER, EXECUTOR, INFLIGHT, PREFETCH, SETTLER, POOL)
+    provides: tuple[Key[Any], ...] = (CONSUMER,)
+
+    def start(self, boot: Boot) -> None:
+        worker, conf = boot.get(WORKER), boot.get(APP).conf
+        consumer = Consumer(
+            worker,
+            worker.consumer_graph,
+            {key: boot.values[key] for key in self.needs},
+            longest_wait=conf.broker_reconnect_max_seconds,
+            attempts=(conf.broker_connection_max_retries or None) if conf.broker_connection_retry else 1,
+            timeout=worker.timeout * 2,
+            on_given_up=worker.fail,
+        )
+        consumer.start()
+        boot.defer(lambda: consumer.stop(boot.remaining()))
+        worker.wait_unless_stopping(consumer.tried, worker.timeout)
+        boot.provide(CONSUMER, consumer)
+
+
+class RebalanceStep(Step):
+    """Hand back what waits behind long tasks."""
+
+    name = "rebalance"
+    needs: tuple[Key[Any], ...] = (INFLIGHT, POOL, PREFETCH, SETTLER, WORKER)
+
+    def start(self, boot: Boot) -> None:
+        rebalancer = Rebalancer(boot.get(POOL), boot.get(INFLIGHT), boot.get(PREFETCH), boot.get(SETTLER))
+        rebalancer.start()
+        boot.defer(lambda: rebalancer.stop(boot.remaining()))
+
+
+WORKER_STEPS: tuple[type[Step], ...] = (
+    ConsumerStep,
+    ExecutorStep,
+    HoldingStep,
+    PoolStep,
+    RebalanceStep,
+    SettlerStep,
+)

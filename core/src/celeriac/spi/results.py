@@ -1,0 +1,102 @@
+"""Result stores: one record per task id.
+
+The contract, which `celeriac.testing.contracts.results` checks:
+
+1. `put` replaces the record of an id, with one exception: a record that is SUCCESS is never replaced, and one that
+   is ready is never replaced by one that is not (a late STARTED, or a duplicate run, undoes nothing).
+2. A record is readable by every client as soon as `put` returned, until it expires.
+3. An id that the store does not know is absent from the answer of `get`; it is no error.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from typing import ClassVar, Literal, final
+
+from msgspec import Struct
+
+from celeriac.model.record import ResultRecord
+from celeriac.spi.service import Service
+
+__all__ = ["Expires", "ResultCapabilities", "ResultStore", "Waits"]
+
+
+class ResultCapabilities(Struct, frozen=True, kw_only=True):
+    """What a result store can do by itself."""
+
+    waits: bool = False
+    """Pushes changes to who waits (class `Waits`); else the client polls, with back-off."""
+    expires: Literal["store", "sweep", "never"] = "never"
+    """Drops old records by itself (store), or when swept (class `Expires`)."""
+    durable: bool = True
+    reach: Literal["process", "machine", "network"] = "network"
+
+
+class ResultStore(Service):
+    """A connection to a result store."""
+
+    capabilities: ClassVar[ResultCapabilities] = ResultCapabilities()
+
+    @final
+    def put(self, records: Sequence[ResultRecord], *, timeout: float) -> None:
+        """Store records, the later of two for one id winning; see the contract for what is never replaced."""
+        if records:
+            with self._call("put"):
+                self._put(records, timeout)
+
+    @final
+    def get(self, ids: Collection[str], *, timeout: float) -> dict[str, ResultRecord]:
+        """Return the records of those ids that have one."""
+        if not ids:
+            return {}
+        with self._call("get"):
+            return self._get(ids, timeout)
+
+    @final
+    def delete(self, ids: Collection[str], *, timeout: float) -> int:
+        """Drop the records of those ids; return how many there were."""
+        if not ids:
+            return 0
+        with self._call("delete"):
+            return self._delete(ids, timeout)
+
+    @abstractmethod
+    def _put(self, records: Sequence[ResultRecord], timeout: float) -> None: ...
+
+    @abstractmethod
+    def _get(self, ids: Collection[str], timeout: float) -> dict[str, ResultRecord]: ...
+
+    @abstractmethod
+    def _delete(self, ids: Collection[str], timeout: float) -> int: ...
+
+
+class Waits(ABC):
+    """Pushes changes over one subscription per process, however many results are awaited.
+
+    `watch` and `unwatch` come from any thread while one thread blocks in `changed`. A record that was ready before
+    `watch` is not announced: who watches reads once with `get` afterwards.
+    """
+
+    @abstractmethod
+    def watch(self, ids: Collection[str], *, timeout: float) -> None:
+        """Announce these ids from now on."""
+
+    @abstractmethod
+    def unwatch(self, ids: Collection[str], *, timeout: float) -> None:
+        """Stop announcing these ids; an id that was not watched is no error."""
+
+    @abstractmethod
+    def changed(self, *, timeout: float) -> dict[str, ResultRecord]:
+        """Block until a watched id is ready, or `timeout` seconds; return the ready ones, which stay watched.
+
+        May return early and empty, as a hint that the store wants to be asked.
+        """
+
+
+class Expires(ABC):
+    """Drops expired records when told to."""
+
+    @abstractmethod
+    def sweep(self, *, limit: int, timeout: float) -> int:
+        """Drop up to `limit` expired records and return how many there were; called every minute by each worker."""

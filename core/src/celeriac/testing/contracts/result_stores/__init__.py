@@ -1,0 +1,1 @@
+"""The parts of the result store suite, one module per part of the contract."""

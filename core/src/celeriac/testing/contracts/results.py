@@ -1,0 +1,15 @@
+"""The contract of result stores, as one class of tests.
+
+Its parts stand in modules of their own under `result_stores`. What they check is written in `celeriac.spi.results`.
+"""
+
+from __future__ import annotations
+
+from celeriac.testing.contracts.result_stores.storing import Expiring, Replacing, Storing
+from celeriac.testing.contracts.result_stores.waiting import Waiting
+
+__all__ = ["ResultStoreContract"]
+
+
+class ResultStoreContract(Storing, Replacing, Expiring, Waiting):
+    """Subclass it with `harness` set to the plugin's harness module."""

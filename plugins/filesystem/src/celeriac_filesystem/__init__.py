@@ -1,0 +1,1 @@
+"""A result store in a folder of files."""

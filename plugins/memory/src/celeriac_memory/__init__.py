@@ -1,0 +1,1 @@
+"""Transport, result store and coordinator inside one process."""

@@ -1,0 +1,1 @@
+"""Transport, result store and coordinator in one SQLite database."""

@@ -1,0 +1,19 @@
+"""Every installed pool keeps the contract of pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from celeriac.testing.contracts.pool import PoolContract
+from celeriac.testing.harness import PoolHarness, harness_modules, open_harness
+
+MODULES = harness_modules("pool")
+
+
+class TestInstalledPools(PoolContract):
+    @pytest.fixture(params=MODULES.values(), ids=MODULES.keys())
+    def pool_harness(self, request: pytest.FixtureRequest) -> Iterator[PoolHarness]:
+        with open_harness(request.param, "pool") as harness:
+            yield harness

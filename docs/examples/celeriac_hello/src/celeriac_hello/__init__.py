@@ -1,0 +1,1 @@
+"""Greets when a Celeriac worker comes and goes."""

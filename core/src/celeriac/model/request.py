@@ -12,7 +12,8 @@ __all__ = ["Request"]
 class Request(Struct, frozen=True, kw_only=True):
     """One run that is to happen. Plain data: it crosses process boundaries.
 
-    `key` is unique among the runs of one worker process; `received` is `Clock.monotonic()` at admission.
+    `key` is unique among the runs of one worker process; `received` is `Clock.monotonic()` at admission. The limits are
+    seconds from the start of the run, those of the call before those of the task; None is no limit.
     """
 
     key: int
@@ -22,3 +23,5 @@ class Request(Struct, frozen=True, kw_only=True):
     queue: str
     deliveries: int
     received: float
+    soft_time_limit: float | None = None
+    time_limit: float | None = None

@@ -37,6 +37,7 @@ __all__ = [
     "RESULTS",
     "SETTLEMENT",
     "SETTLER",
+    "SETTLING",
     "WORKER",
 ]
 
@@ -50,6 +51,7 @@ PREFETCH: Key[Prefetch] = Key("prefetch")
 EXECUTOR: Key[Executor] = Key("executor")
 SETTLER: Key[Settler] = Key("settler")
 POOL: Key[Pool] = Key("pool")
+SETTLING: Key[None] = Key("settling")
 
 # Provided last in the worker blueprint: the connection's state machine is running.
 CONSUMER: Key[Consumer] = Key("consumer")

@@ -16,7 +16,7 @@ from celeriac.runtime.consumer import Consumer
 from celeriac.runtime.executor import Executor
 from celeriac.runtime.inflight import Inflight
 from celeriac.runtime.journal import Journal
-from celeriac.runtime.keys import APP, CONSUMER, EXECUTOR, INFLIGHT, POOL, PREFETCH, SETTLER, WORKER
+from celeriac.runtime.keys import APP, CONSUMER, EXECUTOR, INFLIGHT, POOL, PREFETCH, SETTLER, SETTLING, WORKER
 from celeriac.runtime.prefetch import Prefetch
 from celeriac.runtime.rebalance import Rebalancer
 from celeriac.runtime.settler import Settler
@@ -59,7 +59,7 @@ class HoldingStep(Step):
 
 
 class SettlerStep(Step):
-    """Commit what ends."""
+    """Make what commits the runs that end; it commits nothing yet, for the pool must come before every thread."""
 
     name = "settler"
     needs: tuple[Key[Any], ...] = (INFLIGHT, PREFETCH, WORKER)
@@ -74,13 +74,11 @@ class SettlerStep(Step):
             timeout=worker.timeout,
             sender=worker,
         )
-        settler.start()
-        boot.defer(settler.stop)
         boot.provide(SETTLER, settler)
 
 
 class PoolStep(Step):
-    """Make the slots ready."""
+    """Make the slots ready, before this process has a thread: a pool may fork here, and only here."""
 
     name = "pool"
     needs: tuple[Key[Any], ...] = (APP, EXECUTOR, INFLIGHT, SETTLER, WORKER)
@@ -103,6 +101,20 @@ class PoolStep(Step):
         pool.start()
         boot.defer(lambda: pool.stop(boot.remaining()))
         boot.provide(POOL, pool)
+
+
+class SettlingStep(Step):
+    """Commit what ends, from here on."""
+
+    name = "settling"
+    needs: tuple[Key[Any], ...] = (POOL, SETTLER)
+    provides: tuple[Key[Any], ...] = (SETTLING,)
+
+    def start(self, boot: Boot) -> None:
+        settler = boot.get(SETTLER)
+        settler.start()
+        boot.defer(settler.stop)
+        boot.provide(SETTLING, None)
 
 
 def _on_start(worker: Worker, inflight: Inflight, settler: Settler, executor: Executor) -> Callable[[Request], None]:
@@ -144,7 +156,7 @@ class ConsumerStep(Step):
     """Connect to the broker, and again whenever the connection is lost."""
 
     name = "consumer"
-    needs: tuple[Key[Any], ...] = (APP, WORKER, EXECUTOR, INFLIGHT, PREFETCH, SETTLER, POOL)
+    needs: tuple[Key[Any], ...] = (APP, WORKER, EXECUTOR, INFLIGHT, PREFETCH, SETTLER, POOL, SETTLING)
     provides: tuple[Key[Any], ...] = (CONSUMER,)
 
     def start(self, boot: Boot) -> None:
@@ -152,7 +164,7 @@ class ConsumerStep(Step):
         consumer = Consumer(
             worker,
             worker.consumer_graph,
-            {key: boot.values[key] for key in self.needs},
+            {key: boot.values[key] for key in self.needs if key is not SETTLING},
             longest_wait=conf.broker_reconnect_max_seconds,
             attempts=(conf.broker_connection_max_retries or None) if conf.broker_connection_retry else 1,
             timeout=worker.timeout * 2,
@@ -168,7 +180,7 @@ class RebalanceStep(Step):
     """Hand back what waits behind long tasks."""
 
     name = "rebalance"
-    needs: tuple[Key[Any], ...] = (INFLIGHT, POOL, PREFETCH, SETTLER, WORKER)
+    needs: tuple[Key[Any], ...] = (INFLIGHT, POOL, PREFETCH, SETTLER, SETTLING, WORKER)
 
     def start(self, boot: Boot) -> None:
         rebalancer = Rebalancer(boot.get(POOL), boot.get(INFLIGHT), boot.get(PREFETCH), boot.get(SETTLER))
@@ -183,4 +195,5 @@ WORKER_STEPS: tuple[type[Step], ...] = (
     PoolStep,
     RebalanceStep,
     SettlerStep,
+    SettlingStep,
 )

@@ -10,12 +10,17 @@ The contract, which `celeriac.testing.contracts.pool` checks:
 6. Whatever comes out of `execute`, no slot is lost and no request: the pool reports a failed outcome. Only a pool that
    runs in the main thread may let SystemExit and KeyboardInterrupt out of `serve`; `stop` then returns the request.
 7. `stop` before `start`, or a second time, returns an empty list at once. `submit` after `stop` raises InternalError.
+8. A pool with `soft_limits` raises SoftTimeLimitExceeded inside a run that reaches its soft limit, once. One with
+   `hard_limits` ends a run that reaches its hard limit: its slot is free again within a second, and its outcome is what
+   `failed` makes of TimeLimitExceeded. Whatever the run does after that is reported to nobody.
+9. A run whose slot dies is reported as what `failed` makes of WorkerLostError; no other run is harmed.
+10. `start` is called before the worker has a thread or a connection of its own, so that a pool may fork there.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, final
 
 from msgspec import Struct, field
@@ -25,7 +30,7 @@ from celeriac.model.outcome import Outcome
 from celeriac.model.request import Request
 from celeriac.spi.declaration import Option
 
-__all__ = ["Pool", "PoolCapabilities", "PoolContext", "RunsInMain"]
+__all__ = ["Kills", "Pool", "PoolCapabilities", "PoolContext", "Rebuild", "Resizes", "RunsInMain"]
 
 
 class PoolCapabilities(Struct, frozen=True, kw_only=True):
@@ -34,28 +39,61 @@ class PoolCapabilities(Struct, frozen=True, kw_only=True):
     soft_limits: bool = False
     """Raises SoftTimeLimitExceeded inside a task."""
     hard_limits: bool = False
-    """Ends a task that does not end by itself (also `terminate`)."""
+    """Frees the slot of a task that reaches its hard limit."""
+    terminates: bool = False
+    """Ends one run when told to (class `Kills`)."""
     resizes: bool = False
+    """Gets more or fewer slots while it works (class `Resizes`)."""
     recycles: bool = False
     """Replaces its children after so many tasks, or so much memory."""
     processes: bool = False
     """A task that crashes takes no other with it."""
+    coroutines: bool = False
+    """Runs `async def` tasks side by side on one loop; else each holds a slot of its own."""
+    platforms: str = "all"
+    """Where it runs, in a few words."""
     default_concurrency: int | None = None
     """None is the number of processors."""
+
+
+class Rebuild(Struct, frozen=True, kw_only=True):
+    """What a fresh process needs to run tasks: where the app is, as `-A` names it, and the worker's node name."""
+
+    app: str
+    hostname: str
+
+
+def _never(_: Request) -> bool:
+    return False
+
+
+def _nobody(_: str) -> None:
+    return None
 
 
 class PoolContext(Struct, frozen=True, kw_only=True):
     """What a pool is given at the start.
 
-    `execute` runs one request to its end and never raises an Exception; `report` takes outcomes, in batches where
-    the pool has several; `started` is told as each run begins. `failed` makes the outcome, its result recorded, of a
-    run that brought none: its slot died, its limit was reached, or `execute` raised after all.
+    `execute` runs one request to its end and never raises an Exception; `aexecute` does so on a running loop, for the
+    tasks for which `is_async` is true. `report` takes outcomes, in batches where the pool has several; `started` is
+    told as each run begins. `failed` makes the outcome, its result recorded, of a run that brought none: its slot died
+    (WorkerLostError), its limit was reached (TimeLimitExceeded), it was terminated (TaskRevokedError), or `execute`
+    raised after all. `rebuild` makes the first two anew in a process that shares no memory with this one; None where
+    the app cannot be imported there. `retire` asks the worker to stop warmly, with a reason, because the pool cannot
+    go on for long.
     """
 
     execute: Callable[[Request], Outcome]
     failed: Callable[[Request, BaseException], Outcome]
     report: Callable[[Sequence[Outcome]], None]
     started: Callable[[Request], None]
+    aexecute: Callable[[Request], Awaitable[Outcome]] | None = None
+    is_async: Callable[[Request], bool] = _never
+    rebuild: Rebuild | None = None
+    retire: Callable[[str], None] = _nobody
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
+    """KiB of resident memory."""
     clock: Clock = SYSTEM_CLOCK
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,6 +143,25 @@ class Pool(ABC):
 
     @abstractmethod
     def _stop(self, timeout: float | None) -> list[Request]: ...
+
+
+class Kills(ABC):
+    """Ends one run when told to."""
+
+    @abstractmethod
+    def terminate(self, key: int, *, signal: str = "TERM") -> bool:
+        """End the run under a key by force; `signal` is what its process is sent, where it has one of its own.
+
+        Returns: whether it was running. Its outcome is what `failed` makes of TaskRevokedError.
+        """
+
+
+class Resizes(ABC):
+    """Gets more or fewer slots while it works."""
+
+    @abstractmethod
+    def resize(self, concurrency: int) -> None:
+        """Have so many slots from now on; those that are too many end after what they run. Returns at once."""
 
 
 class RunsInMain(ABC):

@@ -1,4 +1,7 @@
-"""Real servers for tests: the one that is named, the one at its usual port, or one started here.
+"""Real servers for tests: the one that is named, one started here, or the one at its usual port.
+
+One that is started here is nobody else's: tests may fill it, empty it and measure it. What stands at the usual port may
+serve other programs too, so it comes last.
 
 A bundle describes its server in its own pyproject.toml, so this list grows with the folders:
 
@@ -22,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 class ServerMissing(Exception):
@@ -62,11 +66,11 @@ def running(server: Server, *, timeout: float = 10.0) -> Iterator[str]:
     named = os.environ.get(server.variable)
     if named:
         yield named
-    elif answers(server.port):
-        yield server.url.format(port=server.port)
     elif server.program and shutil.which(server.program[0]):
         with _started(server, timeout) as url:
             yield url
+    elif answers(server.port):
+        yield server.url.format(port=server.port)
     else:
         start = f", install {server.program[0]}" if server.program else ""
         raise ServerMissing(
@@ -81,20 +85,37 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@contextmanager
-def _started(server: Server, timeout: float) -> Iterator[str]:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [part.format(port=port) for part in server.program]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + timeout
-        while not answers(port):
-            if process.poll() is not None or time.monotonic() > end:
-                raise ServerMissing(f"{' '.join(command)} did not open port {port} within {timeout:g} s")
-            time.sleep(0.05)  # a server of any make tells nobody that it is ready but by its port
-        yield server.url.format(port=port)
-    finally:
-        process.terminate()
-        process.wait(timeout)
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _started(server: Server, timeout: float) -> Iterator[str]:
+    """Start a server in a folder of its own; another program may take its port first, so there are three tries."""
+    for last in (False, False, True):
+        port = free_port()
+        command = [part.format(port=port) for part in server.program]
+        with TemporaryDirectory(prefix="celeriac-server-") as folder:
+            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                if _opens(port, process, timeout):
+                    yield server.url.format(port=port)
+                    return
+                if last:
+                    raise ServerMissing(f"{' '.join(command)} did not open port {port} within {timeout:g} s")
+            finally:
+                process.terminate()
+                process.wait(timeout)
+
+
+def _opens(port: int, process: subprocess.Popen[bytes], timeout: float) -> bool:
+    """Whether a server that was just started is ready; one of any make tells that by its port alone."""
+    end = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < end:
+        if answers(port):
+            return True
+        time.sleep(0.02)
+    return False

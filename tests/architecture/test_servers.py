@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 import servers
-from servers import Server, ServerMissing, running
+from servers import Server, ServerMissing, free_port, running
+
+PROGRAM = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}")
 
 
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def test_a_server_that_ends_at_once_is_missing() -> None:
+    server = Server(name="acme", url="", port=free_port(), program=(sys.executable, "-c", "", "{port}"))
+
+    with pytest.raises(ServerMissing, match="did not open port"), running(server):
+        pass
 
 
 def test_a_server_named_by_its_variable_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,17 +27,25 @@ def test_a_server_named_by_its_variable_is_used(monkeypatch: pytest.MonkeyPatch)
         assert url == "acme://elsewhere"
 
 
-def test_a_server_at_its_usual_port_is_used() -> None:
+@pytest.mark.parametrize("program", [(), ("no-such-program-acme",)])
+def test_a_server_at_its_usual_port_is_used_where_none_can_be_started(program: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
-        with running(Server(name="acme", url="acme://127.0.0.1:{port}", port=port)) as url:
+        with running(Server(name="acme", url="acme://127.0.0.1:{port}", port=port, program=program)) as url:
             assert url == f"acme://127.0.0.1:{port}"
 
 
+def test_a_server_at_its_usual_port_is_left_alone_where_one_can_be_started() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        with running(Server(name="acme", url="{port}", port=port, program=PROGRAM)) as url:
+            assert int(url) != port
+
+
 def test_a_server_that_is_only_installed_is_started_and_stopped() -> None:
-    program = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}")
-    server = Server(name="acme", url="{port}", port=closed_port(), program=program)
+    server = Server(name="acme", url="{port}", port=free_port(), program=PROGRAM)
 
     with running(server) as url:
         port = int(url)
@@ -44,7 +55,7 @@ def test_a_server_that_is_only_installed_is_started_and_stopped() -> None:
 
 
 def test_a_server_that_is_not_there_is_missing_and_the_error_says_how_to_get_it() -> None:
-    server = Server(name="acme", url="", port=closed_port(), program=("no-such-program-acme",))
+    server = Server(name="acme", url="", port=free_port(), program=("no-such-program-acme",))
 
     with pytest.raises(ServerMissing, match=r"install no-such-program-acme or set CELERIAC_TEST_ACME"), running(server):
         pass
@@ -64,7 +75,7 @@ def tests_that_need_acme(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
     folder = pytester.mkdir("bundles") / "acme"
     folder.mkdir()
     (folder / "pyproject.toml").write_text(
-        f'[tool.celeriac.servers.acme]\nurl = "acme://"\nport = {closed_port()}\nprogram = ["no-such-program-acme"]\n'
+        f'[tool.celeriac.servers.acme]\nurl = "acme://"\nport = {free_port()}\nprogram = ["no-such-program-acme"]\n'
     )
     tests = pytester.mkdir("tests")
     original = Path(servers.__file__).parent / "conftest.py"

@@ -251,8 +251,10 @@ def cov(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks; `-- --compare REVISION` runs them there too, after one another on this machine."""
+    """Run the benchmarks, or `-- NAME` one of them; `--compare REVISION` runs them there too, one after the other."""
     args = list(session.posargs)
+    subjects = {path.stem.removeprefix("bench_") for path in ROOT.glob("tests/benchmarks/bench_*.py")}
+    subject = args.pop(0) if args and args[0] in subjects else None
     trees = [ROOT]
     if "--compare" in args:
         place = args.index("--compare")
@@ -264,10 +266,10 @@ def bench(session: nox.Session) -> None:
         moved = [tree / folder.relative_to(ROOT) for folder in DISTRIBUTIONS]
         prepare(session, "test", "bench", folders=[folder for folder in moved if folder.exists()])
         with session.chdir(tree):
-            if any((tree / "tests/benchmarks").glob("test_*.py")):
+            if subject is None:
                 session.run("python", "-m", "pytest", "tests/benchmarks", "-p", "no:randomly", "--timeout=600")
-            for script in sorted((tree / "tests/benchmarks").glob("bench_*.py")):
-                session.run("python", str(script), *args)
+            for script in sorted((tree / "tests/benchmarks").glob(f"bench_{subject or '*'}.py")):
+                session.run("python", str(script), *args, env={"PYTHONPATH": str(tree / "tests")})
 
 
 def other_tree(session: nox.Session, revision: str) -> Path:

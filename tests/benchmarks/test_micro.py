@@ -1,4 +1,4 @@
-"""The parts of a task's way, each by itself: microseconds that add up to what bench_macro.py sees.
+"""The parts of a task's way, each by itself: microseconds that add up to what bench_embedded.py sees.
 
 nox -s bench -- --only nothing     (pytest-benchmark prints the table)
 """

@@ -1,7 +1,8 @@
-"""Celeriac, through its public API: the embedded broker with results, at its default durability."""
+"""Celeriac, through its public API: broker, pool and results as the environment says."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -10,7 +11,11 @@ from probe import hit
 
 from celeriac import Celeriac
 
-app = Celeriac("bench", broker=f"sqlite:///{os.environ['BENCH_HOME']}/queue.db")
+HOME, REDIS = os.environ["BENCH_HOME"], os.environ.get("BENCH_REDIS")
+BROKER = f"{REDIS}/0" if os.environ["BENCH_BROKER"] == "redis" else f"sqlite:///{HOME}/queue.db"
+
+app = Celeriac("bench", broker=BROKER)
+app.conf.update(task_default_queue=os.environ["BENCH_QUEUE"], task_ignore_result=not os.environ.get("BENCH_RESULTS"))
 
 
 @app.task(name="bench.add")
@@ -19,8 +24,24 @@ def add(x, y):
     return x + y
 
 
+@app.task(name="bench.hold")
+def hold(seconds):
+    time.sleep(seconds)
+    hit()
+
+
+@app.task(name="bench.nap")
+async def nap(seconds):
+    await asyncio.sleep(seconds)
+    hit()
+
+
 def worker_command() -> list[str]:
-    return [sys.executable, "-m", "celeriac", "-A", "app_celeriac:app", "worker", "-P", "solo", "-l", "WARNING"]
+    pool, slots = os.environ["BENCH_POOL"], os.environ["BENCH_SLOTS"]
+    return [
+        *(sys.executable, "-m", "celeriac", "-A", "app_celeriac:app", "worker", "-P", pool, "-l", "WARNING"),
+        *(["-c", slots] if slots != "1" else []),
+    ]
 
 
 def publish(count: int) -> None:
@@ -38,6 +59,15 @@ def publish_delayed(count: int) -> None:
         app.publish_many([add.s(n, 1).set(countdown=86_400) for n in range(start, min(count, start + 10_000))])
 
 
+def publish_naps(count: int) -> None:
+    for start in range(0, count, 1000):
+        app.publish_many([nap.s(1.0) for _ in range(start, min(count, start + 1000))])
+
+
+def publish_hold(seconds: int) -> None:
+    hold.delay(seconds)
+
+
 def round_trip(count: int) -> list[float]:
     seconds = []
     for n in range(count):
@@ -46,6 +76,17 @@ def round_trip(count: int) -> list[float]:
             raise SystemExit("wrong result")
         seconds.append(time.perf_counter() - began)
     return seconds
+
+
+def await_many(count: int) -> dict[str, int]:
+    """Send tasks and wait for all their results; say how many were right, and how many connections that took."""
+    import redis  # noqa: PLC0415  only here
+
+    server = redis.Redis.from_url(REDIS)
+    before = len(server.client_list())
+    results = app.publish_many([add.s(n, 1) for n in range(count)])
+    right = sum(result.get(timeout=60) == n + 1 for n, result in enumerate(results))
+    return {"right": right, "connections": len(server.client_list()) - before}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,11 @@ app = Celery(
     broker=f"{REDIS}/14" if REDIS else f"sqla+sqlite:///{os.environ['BENCH_HOME']}/celery.db",
     backend=f"{REDIS}/15" if REDIS else f"db+sqlite:///{os.environ['BENCH_HOME']}/results.db",
 )
-app.conf.update(task_default_queue=os.environ["BENCH_QUEUE"], broker_connection_retry_on_startup=True)
+app.conf.update(
+    task_default_queue=os.environ["BENCH_QUEUE"],
+    task_ignore_result=not os.environ.get("BENCH_RESULTS"),
+    broker_connection_retry_on_startup=True,
+)
 
 
 @app.task(name="bench.add")
@@ -26,8 +30,10 @@ def add(x, y):
 
 
 def worker_command() -> list[str]:
+    pool, slots = os.environ["BENCH_POOL"], os.environ["BENCH_SLOTS"]
     tuned = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--prefetch-multiplier", "500"]
-    return [sys.executable, "-m", "celery", "-A", "app_celery:app", "worker", "-P", "solo", "-l", "WARNING", *tuned]
+    command = [sys.executable, "-m", "celery", "-A", "app_celery:app", "worker", "-P", pool, "-l", "WARNING", *tuned]
+    return command if pool == "solo" else [*command, "-c", slots]
 
 
 def publish(count: int) -> None:

@@ -2,7 +2,8 @@
 
 1. Decode and check the body; one that cannot be read is a dead letter and a recorded failure.
 2. Push the request's context; `task_prerun`, `before_start`.
-3. Call the task; an `async def` task runs on a loop.
+3. Call the task. This is all in which the two ways differ: `execute` runs an `async def` task to its end on a loop of
+   the thread's own, `aexecute` awaits it on the loop that runs, beside thousands of others.
 4. Build the follow-ups (callbacks, the next step of the chain) and the record, so that both settle as one.
 5. Handlers and events, pop the context.
 """
@@ -10,6 +11,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -34,8 +37,9 @@ if TYPE_CHECKING:
     from celeriac.client.task import Task
     from celeriac.model.message import Message
     from celeriac.model.record import ResultRecord
+    from celeriac.spi.pool import Rebuild
 
-__all__ = ["Executor", "TaskRun"]
+__all__ = ["Executor", "TaskRun", "rebuilt"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -54,6 +58,22 @@ class Executor:
         """Run one request. Never raises an Exception: what goes wrong is in the outcome."""
         try:
             return self._runs[request.task](request)
+        except Exception as error:
+            logger.exception("executor failed", extra={"event": "internal_error", "task": request.task})
+            return self.failed(request, error)
+
+    def is_async(self, request: Request) -> bool:
+        """Whether a request is of an `async def` task, which `aexecute` can run."""
+        run = self._runs.get(request.task)
+        return run is not None and run.is_async
+
+    async def aexecute(self, request: Request) -> Outcome:
+        """Run one request of an `async def` task on the running loop, in the asyncio task it is awaited in.
+
+        Never raises an Exception. Raises: CancelledError: somebody cancelled that asyncio task; there is no outcome.
+        """
+        try:
+            return await self._runs[request.task].acall(request)
         except Exception as error:
             logger.exception("executor failed", extra={"event": "internal_error", "task": request.task})
             return self.failed(request, error)
@@ -112,7 +132,47 @@ class TaskRun:
         self.after_return: Any = _overridden(task, "after_return")
 
     def __call__(self, request: Request) -> Outcome:
-        """Run one request of this task."""
+        """Run one request of this task; a coroutine to its end, on this thread's own loop."""
+        job = self._begun(request)
+        if isinstance(job, Outcome):
+            return job
+        token = push(job.context)
+        value: Any = None
+        try:
+            if self.before_start:
+                self.before_start(job.headers.id, job.context.args, job.context.kwargs)
+            value = self.entry(*job.context.args, **job.context.kwargs)
+            if self.is_async:
+                value = self.coroutines.run(value)
+            outcome = self._succeeded(job, value)
+        except BaseException as error:  # noqa: BLE001  a task may raise anything, SystemExit included: it is its outcome
+            outcome = self._raised(job, error)
+        finally:
+            pop(token)
+        return self._over(job, value, outcome)
+
+    async def acall(self, request: Request) -> Outcome:
+        """Run one request of this `async def` task on the running loop."""
+        job = self._begun(request)
+        if isinstance(job, Outcome):
+            return job
+        token = push(job.context)
+        value: Any = None
+        try:
+            if self.before_start:
+                self.before_start(job.headers.id, job.context.args, job.context.kwargs)
+            value = await self.entry(*job.context.args, **job.context.kwargs)
+            outcome = self._succeeded(job, value)
+        except BaseException as error:
+            if _is_cancelled(error):
+                raise
+            outcome = self._raised(job, error)
+        finally:
+            pop(token)
+        return self._over(job, value, outcome)
+
+    def _begun(self, request: Request) -> _Job | Outcome:
+        """Read a request and make its context; return the outcome where there is nothing to run."""
         start = time.perf_counter()
         message = request.message
         headers = check_headers(message.headers)
@@ -145,36 +205,40 @@ class TaskRun:
                 "redelivered": request.deliveries > 1,
             },
         )
-        token = push(context)
-        try:
-            return self._run(_Job(request, headers, context, start))
-        finally:
-            pop(token)
-
-    def _run(self, job: _Job) -> Outcome:
-        id_, args, kwargs = job.headers.id, job.context.args, job.context.kwargs
         if events.task_prerun.receivers:
-            events.task_prerun.send(self.task, task_id=id_, task=self.task, args=args, kwargs=kwargs)
-        value: Any = None
-        try:
-            if self.before_start:
-                self.before_start(id_, args, kwargs)
-            value = self.entry(*args, **kwargs)
-            if self.is_async:
-                value = self.coroutines.run(value)
-            outcome = self._succeeded(job, value)
-        except Ignore:
-            outcome = self._ended(job, IGNORED)
-        except Reject as error:
-            outcome = self._rejected(job, error)
-        except Retry as error:
-            outcome = self._retried(job, error)
-        except BaseException as error:  # noqa: BLE001  a task may raise anything, SystemExit included: it is its outcome
-            outcome = self._failed(job, error)
+            token = push(context)
+            try:
+                events.task_prerun.send(self.task, task_id=headers.id, task=self.task, args=args, kwargs=kwargs)
+            finally:
+                pop(token)
+        return _Job(request, headers, context, start)
+
+    def _raised(self, job: _Job, error: BaseException) -> Outcome:
+        """Make the outcome of a run that raised."""
+        if isinstance(error, Ignore):
+            return self._ended(job, IGNORED)
+        if isinstance(error, Reject):
+            return self._rejected(job, error)
+        if isinstance(error, Retry):
+            return self._retried(job, error)
+        return self._failed(job, error)
+
+    def _over(self, job: _Job, value: Any, outcome: Outcome) -> Outcome:
+        """Tell that a run is over."""
         if events.task_postrun.receivers:
-            events.task_postrun.send(
-                self.task, task_id=id_, task=self.task, args=args, kwargs=kwargs, retval=value, state=outcome.state
-            )
+            token = push(job.context)
+            try:
+                events.task_postrun.send(
+                    self.task,
+                    task_id=job.headers.id,
+                    task=self.task,
+                    args=job.context.args,
+                    kwargs=job.context.kwargs,
+                    retval=value,
+                    state=outcome.state,
+                )
+            finally:
+                pop(token)
         return outcome
 
     def _succeeded(self, job: _Job, value: Any) -> Outcome:
@@ -305,6 +369,34 @@ class TaskRun:
             handler(*arguments)
         except BaseException:
             logger.exception("task handler failed", extra={"event": "handler_failed", "task": self.task.name})
+
+
+def rebuilt(rebuild: Rebuild) -> Executor:
+    """Make an executor in a process that shares no memory with the worker: import the app and its modules anew.
+
+    Raises: ConfigurationError: there is no app at that path. Whatever importing the user's modules raises.
+    """
+    from celeriac.client.discovery import find_app  # noqa: PLC0415  only where a pool starts processes anew
+
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    app = find_app(rebuild.app)
+    app.import_modules()
+    app.finalize()
+    return Executor(app, rebuild.hostname)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether the asyncio task that runs is being cancelled, or closed, from outside: not an outcome of the task's."""
+    if isinstance(error, GeneratorExit):
+        return True
+    import asyncio  # noqa: PLC0415  loaded by the loop that runs
+
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0
 
 
 def _overridden(task: Task[..., Any], name: str) -> Any:

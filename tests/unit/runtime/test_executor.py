@@ -1,0 +1,178 @@
+"""The executor: one run from a request to its outcome, called or awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from celeriac import Celeriac
+from celeriac.errors import Ignore, Reject
+from celeriac.model.outcome import Action
+from celeriac.model.record import FAILURE, IGNORED, REJECTED, RETRY, SUCCESS
+from celeriac.model.request import Request
+from celeriac.runtime.executor import Executor, rebuilt
+from celeriac.spi.pool import Rebuild
+
+
+@pytest.fixture
+def app():
+    with Celeriac("unit-executor", broker="memory://unit-executor") as app:
+        yield app
+
+
+@pytest.fixture
+def executor(app):
+    """Make the executor when it is first used, so that it knows every task of the test."""
+    made = []
+
+    def get() -> Executor:
+        if not made:
+            app.finalize()
+            made.append(Executor(app, "unit@box"))
+        return made[0]
+
+    yield get
+    for each in made:
+        each.close()
+
+
+def request(app, task, *args, **options) -> Request:
+    message = app.publisher.build(task.name, args, task=task, **options)
+    return Request(
+        key=7, task=task.name, id=message.headers["id"], message=message, queue="celery", deliveries=1, received=0.0
+    )
+
+
+def value_of(app, outcome):
+    (record,) = outcome.records
+    return app.codecs.loads(record.payload, record.content_type)["result"]
+
+
+def test_only_requests_of_async_tasks_are_async(app, executor):
+    @app.task
+    def plain():
+        pass
+
+    @app.task
+    async def coroutine():
+        pass
+
+    assert not executor().is_async(request(app, plain))
+    assert executor().is_async(request(app, coroutine))
+
+
+def test_an_async_task_ends_the_same_called_or_awaited(app, executor):
+    @app.task
+    async def double(number):
+        await asyncio.sleep(0)
+        return number * 2
+
+    called = executor().execute(request(app, double, 4))
+    awaited = asyncio.run(executor().aexecute(request(app, double, 4)))
+
+    assert called.state == awaited.state == SUCCESS
+    assert value_of(app, called) == value_of(app, awaited) == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "action"),
+    [
+        (ValueError("no"), FAILURE, Action.ACK),
+        (SystemExit(3), FAILURE, Action.ACK),
+        (Ignore(), IGNORED, Action.ACK),
+        (Reject("never"), REJECTED, Action.DEAD),
+        (Reject("later", requeue=True), REJECTED, Action.RELEASE),
+    ],
+)
+def test_every_end_is_the_same_called_or_awaited(app, executor, error, state, action):
+    @app.task(name="raises", acks_on_failure=True)
+    async def raises():
+        raise error
+
+    called = executor().execute(request(app, raises))
+    awaited = asyncio.run(executor().aexecute(request(app, raises)))
+
+    assert (called.state, called.action) == (awaited.state, awaited.action) == (state, action)
+
+
+def test_a_retry_on_a_loop_leaves_its_message_in_the_outcome(app, executor):
+    @app.task(bind=True)
+    async def again(self):
+        raise self.retry(countdown=5)
+
+    outcome = asyncio.run(executor().aexecute(request(app, again)))
+
+    assert outcome.state == RETRY
+    assert outcome.followups[0].headers["retries"] == 1
+
+
+def test_a_thousand_runs_on_one_loop_each_see_their_own_request(app, executor):
+    @app.task(bind=True)
+    async def who(self, number):
+        before = self.request.id
+        await gate.wait()
+        return [number, before, self.request.id]
+
+    async def all_of_them():
+        nonlocal gate
+        gate = asyncio.Event()
+        runs = [asyncio.create_task(executor().aexecute(each)) for each in requests]
+        await asyncio.sleep(0)
+        gate.set()
+        return await asyncio.gather(*runs)
+
+    gate: asyncio.Event
+    requests = [request(app, who, number) for number in range(1000)]
+    outcomes = asyncio.run(all_of_them())
+
+    seen = [value_of(app, outcome) for outcome in outcomes]
+    assert seen == [[number, each.id, each.id] for number, each in enumerate(requests)]
+
+
+def test_a_cancelled_run_has_no_outcome_and_its_canceller_is_told(app, executor):
+    @app.task
+    async def waits():
+        await asyncio.Event().wait()
+
+    async def cancel():
+        run = asyncio.create_task(executor().aexecute(request(app, waits)))
+        await asyncio.sleep(0)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asyncio.run(cancel())
+
+
+def test_a_task_that_raises_cancelled_by_itself_has_failed(app, executor):
+    @app.task
+    async def awaits_what_was_cancelled():
+        raise asyncio.CancelledError
+
+    outcome = asyncio.run(executor().aexecute(request(app, awaits_what_was_cancelled)))
+
+    assert outcome.state == FAILURE
+
+
+def test_an_executor_is_rebuilt_from_the_path_of_its_app(tmp_path, monkeypatch):
+    (tmp_path / "rebuilt_app.py").write_text(
+        "from celeriac import Celeriac\n"
+        "app = Celeriac('rebuilt', broker='memory://rebuilt', include=['rebuilt_tasks'])\n"
+    )
+    (tmp_path / "rebuilt_tasks.py").write_text(
+        "from rebuilt_app import app\n@app.task(name='rebuilt.one')\ndef one():\n    return 1\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(tmp_path)])
+
+    executor = rebuilt(Rebuild(app="rebuilt_app:app", hostname="child@box"))
+
+    try:
+        outcome = executor.execute(request(executor.app, executor.app.tasks["rebuilt.one"]))
+        assert (executor.hostname, outcome.state) == ("child@box", SUCCESS)
+    finally:
+        executor.close()
+        for name in ("rebuilt_app", "rebuilt_tasks"):
+            sys.modules.pop(name, None)

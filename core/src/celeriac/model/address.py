@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct, field
@@ -10,9 +12,17 @@ from celeriac.errors import ConfigurationError
 
 __all__ = ["Address"]
 
+_NEXT: Final = re.compile(r";(?=[a-zA-Z][\w+.-]*://)")
+_PASSWORD: Final = re.compile(r"(://[^/@:]*):[^/]*?@(?=[^/@]*(?:[/;]|$))")
+
 
 class Address(Struct, frozen=True, kw_only=True):
-    """A parsed URL. `path` keeps its leading slash; `query` holds the last value of each parameter."""
+    """A parsed URL. `path` keeps its leading slash; `query` holds the last value of each parameter.
+
+    `hosts` are all hosts and ports of a URL that names several: `sentinel://a:1;sentinel://b:2/0` or
+    `redis+cluster://a:1,b:2`. The first is also `host` and `port`; the first user, password and path that are said
+    are those of all.
+    """
 
     scheme: str
     url: str
@@ -22,6 +32,7 @@ class Address(Struct, frozen=True, kw_only=True):
     port: int | None = None
     path: str = ""
     query: dict[str, str] = field(default_factory=dict)
+    hosts: tuple[tuple[str, int | None], ...] = ()
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -32,20 +43,18 @@ class Address(Struct, frozen=True, kw_only=True):
         scheme, separator, _ = url.partition("://")
         if not separator:
             raise ConfigurationError(f"{url!r} is no URL: it needs a scheme, like sqlite:///queue.db.")
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError as error:
-            raise ConfigurationError(f"The port in the {scheme} URL is no number from 0 to 65535.") from error
+        pieces = [_Piece(piece) for piece in _NEXT.split(url)]
+        hosts = tuple(host for piece in pieces for host in piece.hosts)
         return cls(
             scheme=scheme.lower(),
             url=url,
-            user=unquote(parts.username) if parts.username is not None else None,
-            password=unquote(parts.password) if parts.password is not None else None,
-            host=parts.hostname,
-            port=port,
-            path=unquote(parts.path),
-            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            user=next((piece.user for piece in pieces if piece.user is not None), None),
+            password=next((piece.password for piece in pieces if piece.password is not None), None),
+            host=hosts[0][0] if hosts else None,
+            port=hosts[0][1] if hosts else None,
+            path=next((piece.path for piece in pieces if piece.path), ""),
+            query={name: value for piece in pieces for name, value in piece.query},
+            hosts=hosts,
         )
 
     @property
@@ -53,12 +62,31 @@ class Address(Struct, frozen=True, kw_only=True):
         """The URL with its password replaced, fit for logs and errors."""
         if self.password is None:
             return self.url
-        head, _, tail = self.url.partition("://")
-        authority, slash, rest = tail.partition("/")
-        credentials, _, place = authority.rpartition("@")
-        return f"{head}://{credentials.partition(':')[0]}:**@{place}{slash}{rest}"
+        return _PASSWORD.sub(r"\1:**@", self.url)
 
     def __str__(self) -> str:
         return self.masked
 
     __repr__ = __str__
+
+
+class _Piece:
+    """One URL of those that an address consists of."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        user, colon, password = credentials.partition(":")
+        self.user = unquote(user) if "@" in parts.netloc else None
+        self.password = unquote(password) if colon else None
+        self.hosts = [_host(host, parts.scheme) for host in hosts.split(",") if host]
+        self.path = unquote(parts.path)
+        self.query = parse_qsl(parts.query, keep_blank_values=True)
+
+
+def _host(text: str, scheme: str) -> tuple[str, int | None]:
+    try:
+        parts = urlsplit(f"//{text}")
+        return parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"The port in the {scheme} URL is no number from 0 to 65535.") from error

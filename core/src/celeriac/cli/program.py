@@ -37,6 +37,8 @@ class Program:
         quiet: bool = False,
     ) -> None:
         self.app_path = app_path
+        self.import_path: str | None = app_path
+        """Where another process finds the app; None where it was not found but handed over."""
         self.broker = broker
         self.result_backend = result_backend
         self.config = config
@@ -46,6 +48,7 @@ class Program:
     def use(self, app: Celeriac) -> None:
         """Take this app, whatever `app_path` says."""
         self.app_path = self.app_path or app.main or "app"
+        self.import_path = None
         self.app = self._told(app)
 
     def enter(self) -> None:

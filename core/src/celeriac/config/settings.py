@@ -125,6 +125,17 @@ class Settings(Declared):
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})
 
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What `override` was given, by name: what another process must be told to have the same settings."""
+        pending = {entry.name: entry.value for layer, entry in self._pending if layer == _COMMAND_LINE}
+        return {**pending, **{name: entry.value for name, entry in self._layers[_COMMAND_LINE].items()}}
+
+    @property
+    def object_path(self) -> tuple[str, str | None] | None:
+        """What `config_from_object` was given, with its namespace, if that was the import path of an object."""
+        return self._object if self._object is not None and isinstance(self._object[0], str) else None
+
     # -- reading -----------------------------------------------------------------------------------
 
     @property

@@ -41,6 +41,9 @@ REVOKED_SET = "revoked"
 
 NO_LIMITS = (None, None)
 
+FOR_EVER_SECONDS = 1e9
+"""A limit of this many seconds or more is none: no clock of the system takes it."""
+
 EARLY_SECONDS = 1.0
 """A message that comes at most this early runs at once: clocks differ, and a round trip is not worth it."""
 
@@ -63,10 +66,17 @@ class _Policy(Struct, frozen=True):
     max_deliveries: int | None
     ignore_result: bool
     limit: RateLimit | None
+    time_limit: float | None
+    soft_time_limit: float | None
 
 
 class Admission:
-    """Admits deliveries of an app's tasks."""
+    """Admits deliveries of an app's tasks.
+
+    Args:
+        hard_limits: Whether the pool keeps hard time limits.
+        soft_limits: Whether it keeps soft ones.
+    """
 
     def __init__(
         self,
@@ -76,7 +86,8 @@ class Admission:
         coordinator: Coordinator | None,
         clock: Clock,
         *,
-        keeps_limits: bool = True,
+        hard_limits: bool = True,
+        soft_limits: bool = True,
     ) -> None:
         self._recorder = recorder
         self._inflight = inflight
@@ -85,7 +96,8 @@ class Admission:
         self._timeout: float = app.conf.broker_timeout_seconds
         self._ask_after = clock.monotonic()
         self._unknown: defaultdict[str, list[str]] = defaultdict(list)
-        self._keeps_limits = keeps_limits
+        self._keeps = (hard_limits, soft_limits)
+        self._keeps_limits = hard_limits and soft_limits
         self._told_limits: set[str] = set()
         limited = not app.conf.worker_disable_rate_limits
         self._policies: dict[str, _Policy] = {}
@@ -96,6 +108,8 @@ class Admission:
                 task.max_deliveries if task.max_deliveries is not None else app.conf.task_max_deliveries,
                 task.ignore_result,
                 RateLimit(rate, clock) if rate else None,
+                _limit(task.time_limit, None),
+                _limit(task.soft_time_limit, None),
             )
 
     def admit(self, deliveries: Sequence[Delivery]) -> Admitted:
@@ -137,6 +151,10 @@ class Admission:
         return admitted
 
     def _request(self, delivery: Delivery, headers: TaskHeaders) -> Request:
+        policy = self._policies[headers.task]
+        hard, soft = policy.time_limit, policy.soft_time_limit
+        if headers.timelimit is not None and headers.timelimit != NO_LIMITS:
+            hard, soft = _limit(headers.timelimit[0], hard), _limit(headers.timelimit[1], soft)
         return Request(
             key=self._inflight.next_key(),
             task=headers.task,
@@ -145,6 +163,8 @@ class Admission:
             queue=delivery.queue,
             deliveries=delivery.deliveries,
             received=self._clock.monotonic(),
+            time_limit=hard,
+            soft_time_limit=soft,
         )
 
     def _revoked(self, ids: list[str]) -> set[str]:
@@ -189,11 +209,18 @@ class Admission:
 
     def _tell_limits(self, headers: TaskHeaders) -> None:
         """Say, once for each task, that the limits a call asks for are not kept: refusing it would lose work."""
-        if headers.timelimit is not None and headers.task not in self._told_limits:
+        asked = headers.timelimit or NO_LIMITS
+        lost = [
+            kind
+            for kind, seconds, kept in zip(("time limit", "soft time limit"), asked, self._keeps, strict=True)
+            if _limit(seconds, None) is not None and not kept
+        ]
+        if lost and headers.task not in self._told_limits:
             self._told_limits.add(headers.task)
             logger.warning(
-                "calls of %s ask for time limits, which this pool cannot keep: they run without",
+                "calls of %s ask for a %s, which this pool cannot keep: they run without",
                 headers.task,
+                " and a ".join(lost),
                 extra={"event": "limits_not_kept", "task": headers.task},
             )
 
@@ -228,3 +255,8 @@ class Admission:
         if not headers.ignores_result(policy.ignore_result):
             records = (self._recorder.exception(headers, REVOKED, TaskRevokedError(why)),)
         return Verdict(delivery=delivery, records=records)
+
+
+def _limit(seconds: float | None, default: float | None) -> float | None:
+    """Return a time limit, or the default where it is none: not given, 0 as Celery's clients send it, or nonsense."""
+    return seconds if seconds is not None and 0 < seconds < FOR_EVER_SECONDS else default

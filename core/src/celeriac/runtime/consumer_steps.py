@@ -115,7 +115,8 @@ class AdmissionStep(Step):
                 boot.get(INFLIGHT),
                 boot.get(COORDINATOR),
                 boot.get(WORKER).clock,
-                keeps_limits=pool.hard_limits and pool.soft_limits,
+                hard_limits=pool.hard_limits,
+                soft_limits=pool.soft_limits,
             ),
         )
 

@@ -382,6 +382,9 @@ def rebuilt(rebuild: Rebuild) -> Executor:
     if here not in sys.path:
         sys.path.insert(0, here)
     app = find_app(rebuild.app)
+    if rebuild.config is not None:
+        app.config_from_object(*rebuild.config)
+    app.conf.override(rebuild.overrides)
     app.import_modules()
     app.finalize()
     return Executor(app, rebuild.hostname)

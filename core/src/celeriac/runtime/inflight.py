@@ -74,6 +74,17 @@ class Inflight:
             with self._changed:
                 self._changed.notify_all()
 
+    def running_for(self, key: int) -> float | None:
+        """Return for how many seconds a run has gone on; None if it has not begun, or has ended."""
+        began = self._running.get(key)
+        return None if began is None else self._clock.monotonic() - began
+
+    def runs(self) -> list[tuple[Held, float]]:
+        """Return every run that has begun and not ended, with its seconds so far, the oldest first."""
+        now = self._clock.monotonic()
+        pairs = [(self._held.get(key), now - began) for key, began in sorted(self._running.copy().items())]
+        return [(held, seconds) for held, seconds in pairs if held is not None]
+
     @property
     def running(self) -> int:
         """How many runs have begun and not ended."""

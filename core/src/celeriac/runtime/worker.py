@@ -39,9 +39,10 @@ from celeriac.runtime.keys import (
     SETTLER,
     WORKER,
 )
+from celeriac.runtime.refusals import refuse_what_pool_lacks
 from celeriac.runtime.shutdown import Level, Signals, StopRequest
 from celeriac.runtime.worker_steps import WORKER_STEPS
-from celeriac.spi.pool import RunsInMain
+from celeriac.spi.pool import Rebuild, RunsInMain
 from celeriac.spi.transport import Inspects
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ HELD_SECONDS = 1.0
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
+EXIT_RETIRED = 75
+"""EX_TEMPFAIL of sysexits.h: start it again."""
 
 _STOP_NAMES = {"warm": Level.WARM, "soft": Level.SOFT, "cold": Level.COLD}
 
@@ -75,6 +78,7 @@ class Worker:
         exclude_queues: Names of those to leave out.
         prefetch_multiplier: Messages to hold per slot; None is the setting, and then self-tuning.
         purge: Delete what waits on the queues before starting.
+        app_path: Where another process can import the app from, as `-A` names it; None where none can.
         options: What plugins' command line options were given, by name; steps find it as `worker.options`.
     """
 
@@ -89,6 +93,7 @@ class Worker:
         exclude_queues: Sequence[str] = (),
         prefetch_multiplier: int | None = None,
         purge: bool = False,
+        app_path: str | None = None,
         options: dict[str, Any] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -107,6 +112,7 @@ class Worker:
         self._returned = threading.Event()
         self._owns_process = False
         self._exitcode = EXIT_OK
+        self._retiring = threading.Lock()
         app.import_modules()
         app.finalize()
         conf = app.conf
@@ -125,6 +131,12 @@ class Worker:
         )
         self.queues: list[Queue] = app.router.queues_to_consume(select=queues, exclude=exclude_queues)
         self._purge = purge
+        self.rebuild: Rebuild | None = None
+        if app_path is not None:
+            self.rebuild = Rebuild(
+                app=app_path, hostname=self.hostname, config=conf.object_path, overrides=conf.overrides
+            )
+        refuse_what_pool_lacks(app, self.pool_name, self.pool_class.capabilities)
         self.hooks: Hooks = activate([*app.connections.chosen_plugins(), ("pool", self.pool_name)], conf.plugins)
         self.consumer_graph: Graph = Graph(
             [*CONSUMER_STEPS, *self.hooks.steps(app, "consumer"), *app.steps["consumer"]],
@@ -140,7 +152,9 @@ class Worker:
         return self._stop_request.level is not Level.RUN
 
     def run(self, *, handle_signals: bool = False) -> int:
-        """Boot, work until told to stop, unwind; return the exit code: 0, or 1 after a cold stop or a failure.
+        """Boot, work until told to stop, unwind; return the exit code.
+
+        It is 0; 1 after a cold stop or a failure; 75 after `retire`.
 
         With `handle_signals` the process is the worker's own: a cold stop ends it even if a task holds the main thread.
 
@@ -205,6 +219,17 @@ class Worker:
         """Stop because the worker cannot go on, with exit code 1."""
         logger.critical("worker stops: %s", error, extra={"event": "worker_failed"})
         self._exitcode = EXIT_FAILURE
+        self._ask(Level.WARM, None)
+
+    def retire(self, reason: str) -> None:
+        """Stop warmly because the pool cannot go on for long, with exit code 75, so that a supervisor starts anew.
+
+        Returns at once. It does nothing while a stop is under way.
+        """
+        if not self._retiring.acquire(blocking=False) or self.stopping:
+            return
+        logger.warning("worker retires: %s", reason, extra={"event": "worker_retires", "reason": reason})
+        self._exitcode = EXIT_RETIRED
         self._ask(Level.WARM, None)
 
     def purge_if_asked(self, transport: Any) -> None:

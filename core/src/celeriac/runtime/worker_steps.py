@@ -6,10 +6,10 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from celeriac.errors import Unsupported
-from celeriac.kernel import plugins
+from msgspec.structs import replace
+
 from celeriac.kernel.steps import Boot, Key, Step
-from celeriac.model.outcome import Verdict
+from celeriac.model.outcome import Outcome, Verdict
 from celeriac.model.protocol import check_headers
 from celeriac.model.request import Request
 from celeriac.runtime.consumer import Consumer
@@ -85,15 +85,21 @@ class PoolStep(Step):
     provides: tuple[Key[Any], ...] = (POOL,)
 
     def start(self, boot: Boot) -> None:
-        worker, settler = boot.get(WORKER), boot.get(SETTLER)
-        _refuse_limits(worker)
+        worker, settler, conf = boot.get(WORKER), boot.get(SETTLER), boot.get(APP).conf
+        executor, inflight = boot.get(EXECUTOR), boot.get(INFLIGHT)
         pool = worker.pool_class(
             worker.concurrency,
             PoolContext(
-                execute=boot.get(EXECUTOR).execute,
-                failed=boot.get(EXECUTOR).failed,
+                execute=executor.execute,
+                aexecute=executor.aexecute,
+                is_async=executor.is_async,
+                failed=_on_failure(inflight, executor),
                 report=settler.report,
-                started=_on_start(worker, boot.get(INFLIGHT), settler, boot.get(EXECUTOR)),
+                started=_on_start(worker, inflight, settler, executor),
+                rebuild=worker.rebuild,
+                retire=worker.retire,
+                max_tasks_per_child=conf.worker_max_tasks_per_child,
+                max_memory_per_child=conf.worker_max_memory_per_child,
                 clock=worker.clock,
                 options=worker.options,
             ),
@@ -133,23 +139,13 @@ def _on_start(worker: Worker, inflight: Inflight, settler: Settler, executor: Ex
     return lambda request: note(request.key)
 
 
-def _refuse_limits(worker: Worker) -> None:
-    """Refuse time limits that the pool cannot enforce.
+def _on_failure(inflight: Inflight, executor: Executor) -> Callable[[Request, BaseException], Outcome]:
+    """Return what a pool calls for a run that brought no outcome; how long it took is known here only."""
 
-    Raises: Unsupported: naming the tasks, and the pools that can.
-    """
-    capabilities = worker.pool_class.capabilities
-    for attribute, capability in (("time_limit", "hard_limits"), ("soft_time_limit", "soft_limits")):
-        if getattr(capabilities, capability):
-            continue
-        limited = sorted(name for name, task in worker.app.tasks.items() if getattr(task, attribute))
-        if limited:
-            able = [
-                plugin.name
-                for plugin in plugins.installed("pool")
-                if plugin.declaration is not None and getattr(plugin.declaration.capabilities, capability, False)
-            ]
-            raise Unsupported(f"{attribute} (set on {', '.join(limited[:5])})", f"pool {worker.pool_name!r}", able)
+    def failed(request: Request, error: BaseException) -> Outcome:
+        return replace(executor.failed(request, error), runtime=inflight.running_for(request.key) or 0.0)
+
+    return failed
 
 
 class ConsumerStep(Step):

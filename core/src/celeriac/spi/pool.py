@@ -57,10 +57,16 @@ class PoolCapabilities(Struct, frozen=True, kw_only=True):
 
 
 class Rebuild(Struct, frozen=True, kw_only=True):
-    """What a fresh process needs to run tasks: where the app is, as `-A` names it, and the worker's node name."""
+    """What a fresh process needs to run tasks: where the app is, as `-A` names it, and the worker's node name.
+
+    `config` is the import path, and the namespace, of an object of settings; `overrides` are the settings that the
+    command line gave. Plain data, which can be pickled.
+    """
 
     app: str
     hostname: str
+    config: tuple[str, str | None] | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _never(_: Request) -> bool:

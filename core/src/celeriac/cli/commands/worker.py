@@ -14,7 +14,6 @@ from celeriac.cli.output import note
 from celeriac.cli.parameters import LOG_FORMATS, LOG_LEVELS, NameList, Seconds
 from celeriac.cli.pidfile import pidfile
 from celeriac.cli.program import Program, importing, pass_program
-from celeriac.errors import Unsupported
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
@@ -64,14 +63,6 @@ _AS_SETTINGS = {
     "soft_time_limit": "task_soft_time_limit",
 }
 """Options that are settings for the time of this process."""
-
-_LIMITS = {
-    "task_time_limit": "hard_limits",
-    "task_soft_time_limit": "soft_limits",
-    "worker_max_tasks_per_child": "recycles",
-    "worker_max_memory_per_child": "recycles",
-}
-"""Settings that only some pools can keep to, and the capability they need."""
 
 
 @click.command(cls=ExtensibleCommand, elsewhere=_ELSEWHERE, needless=_NEEDLESS)
@@ -132,7 +123,7 @@ def worker(
                 app.conf, level=loglevel.upper(), form=log_format, logfile=_for_node(logfile, node), color=context.color
             ),
         ):
-            made = importing("The modules of tasks", _make, app, program.app_path is not None, node, options)
+            made = importing("The modules of tasks", _make, program, app, node, options)
             for sentence in misspelt(os.environ, app.conf, cast(click.Group, context.find_root().command)):
                 logger.warning("%s", sentence, extra={"event": "variable_unread"})
             if log_format != "json":
@@ -154,25 +145,20 @@ def _configure(app: Celeriac, options: dict[str, Any], overrides: tuple[str, ...
     app.conf.override(values)
 
 
-def _make(app: Celeriac, named: bool, node: str, options: dict[str, Any]) -> Worker:
-    from celeriac.cli.able import able  # noqa: PLC0415  plugin discovery, which `--help` need not wait for
-    from celeriac.runtime.worker import Worker  # noqa: PLC0415  as above
+def _make(program: Program, app: Celeriac, node: str, options: dict[str, Any]) -> Worker:
+    from celeriac.runtime.worker import Worker  # noqa: PLC0415  plugin discovery, which `--help` need not wait for
 
-    if not named and not (app.conf.include or app.conf.imports):
+    if program.app_path is None and not (app.conf.include or app.conf.imports):
         raise click.UsageError("This worker would know no task. Name an app: celeriac -A module worker.")
-    made = Worker(
+    return Worker(
         app,
         hostname=node,
+        app_path=program.import_path,
         queues=options.pop("queues"),
         exclude_queues=options.pop("exclude_queues"),
         purge=options.pop("purge"),
         options=options,
     )
-    for setting, capability in _LIMITS.items():
-        value = getattr(app.conf, setting)
-        if value is not None and not getattr(made.pool_class.capabilities, capability):
-            raise Unsupported(f"`{setting}` ({value:g})", f"The pool {made.pool_name!r}", able("pool", capability))
-    return made
 
 
 def _banner(made: Worker) -> str:

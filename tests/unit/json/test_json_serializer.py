@@ -251,3 +251,56 @@ def test_offsets_of_time_zones_are_kept(serializer: JsonSerializer) -> None:
 def test_the_declaration_names_it() -> None:
     assert declaration.load("serializer", "json") is JsonSerializer
     assert JsonSerializer.trusted
+
+
+BODY = tuple[list[Any], dict[str, Any]]
+
+
+def test_bytes_are_read_straight_into_a_type(serializer: JsonSerializer) -> None:
+    assert serializer.reader(BODY)(b' [[1, "\xc3\xbc"], {"k": 1.5}] ') == ([1, "ü"], {"k": 1.5})
+
+
+@pytest.mark.parametrize(
+    "data", [b"[[1]]", b"[1, {}]", b"[[NaN], {}]", b'[[{"__type__": "bytes", "__value__": "x"}], {}]', b"[[", b"\xff"]
+)
+def test_what_a_type_does_not_fit_is_left_to_the_general_reader(serializer: JsonSerializer, data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        serializer.reader(BODY)(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1e999",
+        "-1e999",
+        "18446744073709551616",
+        "-0",
+        "-0.0",
+        "1E5",
+        '"\\ud83e\\udd6c"',
+        '"\\ud800"',
+        '{"a":1,"a":2}',
+        " [1] ",
+        "[1.0, 1]",
+        "\ufeff1",
+    ],
+)
+def test_what_is_read_is_what_the_standard_library_reads(serializer: JsonSerializer, text: str) -> None:
+    data = text.encode()
+    expected = json.loads(data.decode("utf-8-sig")) if text[0] != "\ufeff" else None
+
+    try:
+        found = serializer.loads(data)
+    except DecodeError:
+        assert expected is None
+    else:
+        assert repr(found) == repr(expected)
+
+
+def test_parts_that_were_written_apart_are_read_as_a_whole(serializer: JsonSerializer) -> None:
+    parts = [1, "a,]", date(2026, 11, 22), {"k": None}]
+
+    whole = b"[" + b",".join(map(serializer.dumps, parts)) + b"]"
+
+    assert serializer.joins
+    assert serializer.loads(whole) == parts

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 __all__ = ["Serializer"]
+
+T = TypeVar("T")
 
 
 class Serializer(ABC):
@@ -16,6 +19,17 @@ class Serializer(ABC):
 
     trusted: ClassVar[bool] = True
     """False where reading hostile bytes can run code: then it is never accepted unless named in `accept_content`."""
+
+    joins: ClassVar[bool] = False
+    """Whether parts that `dumps` wrote may be put together with the brackets and commas of JSON, and a whole that JSON
+    allows around them: `[` + dumps(a) + `,` + dumps(b) + `]` is then what `loads` reads as `[a, b]`."""
+
+    def reader(self, kind: type[T]) -> Callable[[bytes], T] | None:
+        """Return a function that reads bytes as one type in one step; None where there is no such way.
+
+        It may refuse, with a DecodeError, what `loads` reads: who calls it then asks `loads`.
+        """
+        return None
 
     @abstractmethod
     def dumps(self, value: Any) -> bytes:

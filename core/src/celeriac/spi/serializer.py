@@ -24,7 +24,7 @@ class Serializer(ABC):
     """Whether parts that `dumps` wrote may be put together with the brackets and commas of JSON, and a whole that JSON
     allows around them: `[` + dumps(a) + `,` + dumps(b) + `]` is then what `loads` reads as `[a, b]`."""
 
-    def reader(self, kind: type[T]) -> Callable[[bytes], T] | None:
+    def reader(self, kind: type[T]) -> Callable[[bytes], T] | None:  # noqa: ARG002  for those that override it
         """Return a function that reads bytes as one type in one step; None where there is no such way.
 
         It may refuse, with a DecodeError, what `loads` reads: who calls it then asks `loads`.

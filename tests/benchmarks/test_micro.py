@@ -86,7 +86,7 @@ def test_admit_500(benchmark, app, add):
     transport = app.connections.transport()
     deliveries = transport.receive(["celery"], limit=BATCH, timeout=5)
     executor = Executor(app, "bench@box")
-    admission = Admission(app, executor.recorder, Inflight(app.clock), app.connections.coordinator(), app.clock)
+    admission = Admission(app, executor.failures, Inflight(app.clock), app.connections.coordinator(), app.clock)
 
     admitted = benchmark(admission.admit, deliveries)
 

@@ -92,7 +92,9 @@ task_failure: Event = _event(
     "A task raised or was refused. Sender: the task.",
 )
 task_revoked: Event = _event(
-    "task_revoked", "request expired", "A task was revoked or had expired. Sender: the task's name."
+    "task_revoked",
+    "request expired terminated",
+    "A task was revoked, had expired or was terminated. Sender: the task's name.",
 )
 task_rejected: Event = _event(
     "task_rejected", "delivery reason", "A message went to the dead letters. Sender: the worker."

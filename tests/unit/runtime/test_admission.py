@@ -6,6 +6,7 @@ from celeriac.errors import StoreLost
 from celeriac.model.message import Delivery
 from celeriac.model.outcome import Action
 from celeriac.runtime.admission import ASK_AGAIN_SECONDS, Admission
+from celeriac.runtime.failures import Failures
 from celeriac.runtime.recording import Recorder
 
 pytestmark = pytest.mark.plugins
@@ -42,7 +43,7 @@ def admit(celeriac_app, inflight, coordinator, clock):
     app.task(lambda: None, name="limited", rate_limit="1/s")
     app.task(lambda: None, name="sturdy", max_deliveries=100)
     app.finalize()
-    admission = Admission(app, Recorder(app, "box"), inflight, coordinator, clock)
+    admission = Admission(app, Failures(app, Recorder(app, "box"), "box"), inflight, coordinator, clock)
 
     def admit(*messages, deliveries=1):
         return admission.admit(
@@ -119,7 +120,9 @@ def test_a_defect_of_ours_costs_one_message_and_not_the_connection(admit, monkey
 def test_a_revoked_task_does_not_run_and_its_caller_learns_of_it(admit, coordinator):
     coordinator.ids = {"b"}
     told = []
-    receiver = events.task_revoked.connect(lambda sender, request, expired: told.append((request.id, expired)))
+    receiver = events.task_revoked.connect(
+        lambda sender, request, expired, terminated: told.append((request.id, expired))
+    )
 
     admitted = admit(make_message(id="a"), make_message(id="b"), make_message("quiet", "b", ignore_result=None))
     events.task_revoked.disconnect(receiver)
@@ -192,7 +195,9 @@ def test_a_burst_over_a_rate_limit_goes_back_spread_out_and_uncounted(admit):
 def test_rate_limits_can_be_off(celeriac_app, inflight, clock):
     celeriac_app.conf.worker_disable_rate_limits = True
     celeriac_app.task(lambda: None, name="limited", rate_limit="1/h")
-    admission = Admission(celeriac_app, Recorder(celeriac_app, "box"), inflight, None, clock)
+    admission = Admission(
+        celeriac_app, Failures(celeriac_app, Recorder(celeriac_app, "box"), "box"), inflight, None, clock
+    )
 
     admitted = admission.admit([Delivery(message=make_message("limited"), queue="celery", tag=n) for n in range(9)])
 
@@ -201,6 +206,8 @@ def test_rate_limits_can_be_off(celeriac_app, inflight, clock):
 
 def test_no_coordinator_means_that_nothing_is_revoked(celeriac_app, inflight, clock):
     celeriac_app.task(lambda: None, name="echo")
-    admission = Admission(celeriac_app, Recorder(celeriac_app, "box"), inflight, None, clock)
+    admission = Admission(
+        celeriac_app, Failures(celeriac_app, Recorder(celeriac_app, "box"), "box"), inflight, None, clock
+    )
 
     assert admission.admit([Delivery(message=make_message(), queue="celery", tag=1)]).ready

@@ -8,6 +8,7 @@ from celeriac import events
 from celeriac.errors import InternalError
 from celeriac.runtime.admission import Admission
 from celeriac.runtime.consumer import Generation
+from celeriac.runtime.failures import Failures
 from celeriac.runtime.prefetch import LIMIT
 from celeriac.runtime.receiver import Receiver
 from celeriac.runtime.recording import Recorder
@@ -35,7 +36,7 @@ def receiver(celeriac_app, store, generation, inflight, prefetch, settler, slots
         generation=generation,
         transport=store.transport,
         queues=["celery"],
-        admission=Admission(app, Recorder(app, "box"), inflight, None, clock),
+        admission=Admission(app, Failures(app, Recorder(app, "box"), "box"), inflight, None, clock),
         inflight=inflight,
         prefetch=prefetch,
         settler=settler,

@@ -75,6 +75,7 @@ def test_signals_ask_for_what_the_field_expects_of_them(monkeypatch, environment
     signals = Signals(ask, soft=soft, on_signal=lambda: interrupted.append(True))
     before = signal.getsignal(number)
     signals.install()
+    signals.listen()
     try:
         os.kill(os.getpid(), number)
         assert seen.wait(10)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from celeriac import events
 from celeriac.errors import InvalidMessage, StoreError, TaskRevokedError, WorkerLostError
@@ -22,11 +23,12 @@ from celeriac.model.document import safe_repr
 from celeriac.model.message import Delivery
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.protocol import TaskHeaders, check_headers, moment_from_text
-from celeriac.model.record import FAILURE, REVOKED, ResultRecord
+from celeriac.model.record import FAILURE, REVOKED
 from celeriac.model.request import Request
+from celeriac.runtime.failures import Failures
 from celeriac.runtime.inflight import Held, Inflight
 from celeriac.runtime.limits import RateLimit, parse_rate
-from celeriac.runtime.recording import Recorder, plain_text
+from celeriac.runtime.recording import plain_text
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
@@ -64,7 +66,6 @@ class _Policy(Struct, frozen=True):
 
     acks_late: bool
     max_deliveries: int | None
-    ignore_result: bool
     limit: RateLimit | None
     time_limit: float | None
     soft_time_limit: float | None
@@ -81,7 +82,7 @@ class Admission:
     def __init__(
         self,
         app: Celeriac,
-        recorder: Recorder,
+        failures: Failures,
         inflight: Inflight,
         coordinator: Coordinator | None,
         clock: Clock,
@@ -89,7 +90,7 @@ class Admission:
         hard_limits: bool = True,
         soft_limits: bool = True,
     ) -> None:
-        self._recorder = recorder
+        self._failures = failures
         self._inflight = inflight
         self._coordinator = coordinator
         self._clock = clock
@@ -106,7 +107,6 @@ class Admission:
             self._policies[name] = _Policy(
                 task.acks_late,
                 task.max_deliveries if task.max_deliveries is not None else app.conf.task_max_deliveries,
-                task.ignore_result,
                 RateLimit(rate, clock) if rate else None,
                 _limit(task.time_limit, None),
                 _limit(task.soft_time_limit, None),
@@ -189,11 +189,11 @@ class Admission:
         if policy is None:
             return self._park(delivery, headers)
         if headers.id in revoked:
-            return self._revoke(delivery, headers, policy, "revoked")
+            return self._revoke(delivery, headers, "revoked")
         if headers.expires and moment_from_text(headers.expires, "expires") <= self._clock.time():
-            return self._revoke(delivery, headers, policy, "expired")
+            return self._revoke(delivery, headers, "expired")
         if policy.max_deliveries is not None and delivery.deliveries > policy.max_deliveries:
-            return self._exhausted(delivery, headers, policy)
+            return self._exhausted(delivery, headers)
         delay = self._delay(headers, policy)
         if delay > 0:
             return Verdict(delivery=delivery, action=Action.RELEASE, delay=delay, counted=False)
@@ -236,25 +236,18 @@ class Admission:
             events.task_rejected.send(self, delivery=delivery, reason=reason)
         return Verdict(delivery=delivery, action=Action.DEAD, reason=reason)
 
-    def _exhausted(self, delivery: Delivery, headers: TaskHeaders, policy: _Policy) -> Verdict:
+    def _exhausted(self, delivery: Delivery, headers: TaskHeaders) -> Verdict:
         reason = f"delivered {delivery.deliveries - 1} times without an end"
-        records: tuple[ResultRecord, ...] = ()
-        if not headers.ignores_result(policy.ignore_result):
-            records = (self._recorder.exception(headers, FAILURE, WorkerLostError(f"{headers.task} was {reason}.")),)
-        return Verdict(
-            delivery=delivery, action=Action.DEAD, reason=self._dead(delivery, reason).reason, records=records
-        )
+        error = WorkerLostError(f"{headers.task} was {reason}.")
+        told = self._failures.consequences(delivery.message, delivery.queue, FAILURE, error)
+        return replace(self._dead(delivery, reason), records=told.records, followups=told.followups)
 
-    def _revoke(self, delivery: Delivery, headers: TaskHeaders, policy: _Policy, why: str) -> Verdict:
+    def _revoke(self, delivery: Delivery, headers: TaskHeaders, why: str) -> Verdict:
         logger.info(
             "task %s[%s] %s", headers.task, headers.id, why, extra={"event": "task_revoked", "task_id": headers.id}
         )
-        if events.task_revoked.receivers:
-            events.task_revoked.send(headers.task, request=headers, expired=why == "expired")
-        records: tuple[ResultRecord, ...] = ()
-        if not headers.ignores_result(policy.ignore_result):
-            records = (self._recorder.exception(headers, REVOKED, TaskRevokedError(why)),)
-        return Verdict(delivery=delivery, records=records)
+        told = self._failures.consequences(delivery.message, delivery.queue, REVOKED, TaskRevokedError(why))
+        return Verdict(delivery=delivery, records=told.records)
 
 
 def _limit(seconds: float | None, default: float | None) -> float | None:

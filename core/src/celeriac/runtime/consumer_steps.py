@@ -111,7 +111,7 @@ class AdmissionStep(Step):
             ADMISSION,
             Admission(
                 boot.get(APP),
-                boot.get(EXECUTOR).recorder,
+                boot.get(EXECUTOR).failures,
                 boot.get(INFLIGHT),
                 boot.get(COORDINATOR),
                 boot.get(WORKER).clock,

@@ -29,6 +29,7 @@ from celeriac.model.protocol import TaskHeaders, check_body, check_headers
 from celeriac.model.record import FAILURE, IGNORED, REJECTED, RETRY, SUCCESS
 from celeriac.model.request import Request
 from celeriac.runtime.coroutines import CoroutineRunner
+from celeriac.runtime.failures import Failures
 from celeriac.runtime.followups import after_failure, after_success
 from celeriac.runtime.recording import Recorder
 
@@ -52,6 +53,7 @@ class Executor:
         self.hostname = hostname
         self.recorder: Recorder = Recorder(app, hostname)
         self.coroutines: CoroutineRunner = CoroutineRunner()
+        self.failures: Failures = Failures(app, self.recorder, hostname)
         self._runs = {name: TaskRun(self, task) for name, task in app.tasks.items()}
 
     def execute(self, request: Request) -> Outcome:
@@ -79,24 +81,13 @@ class Executor:
             return self.failed(request, error)
 
     def failed(self, request: Request, error: BaseException) -> Outcome:
-        """Make the outcome of a run that brought none of its own: a recorded failure and a dead letter."""
-        reason = f"ended without an outcome: {safe_repr(error)}"
-        headers = check_headers(request.message.headers)
-        run = self._runs.get(request.task)
-        ignores = run is not None and run.ignores_result
-        return Outcome(
-            key=request.key,
-            state=FAILURE,
-            action=Action.DEAD,
-            reason=reason,
-            records=() if headers.ignores_result(ignores) else (self.recorder.exception(headers, FAILURE, error),),
-            error=reason,
-            traceback=_traceback(error),
-        )
+        """Make the outcome of a run that brought none of its own."""
+        return self.failures.outcome(request, error)
 
     def close(self) -> None:
         """Close the loops of async tasks."""
         self.coroutines.close()
+        self.failures.close()
 
 
 class _Job(Struct):
@@ -297,9 +288,7 @@ class TaskRun:
             children=_children(job.context, ()),
             extended=self._extended(job),
         )
-        ids = [(step.get("options") or {}).get("task_id") for step in job.context.embed.chain or ()]
-        later = [TaskHeaders(task=job.headers.task, id=id_, parent_id=job.headers.id) for id_ in ids if id_]
-        return (own, *(self.recorder.exception(headers, FAILURE, error) for headers in later))
+        return (own, *self.recorder.later_steps(job.headers, job.context.embed, FAILURE, error))
 
     def _retried(self, job: _Job, error: Retry) -> Outcome:
         cause = error.exc or error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,10 +39,18 @@ def after_success(app: Celeriac, context: Context, embed: Embed, value: Any) -> 
     return messages
 
 
-def after_failure(app: Celeriac, context: Context, embed: Embed, error: BaseException, traceback: str) -> list[Message]:
+def after_failure(
+    app: Celeriac,
+    context: Context,
+    embed: Embed,
+    error: BaseException,
+    traceback: str,
+    *,
+    call: Callable[[Callable[[], Any]], Any] = lambda function: function(),
+) -> list[Message]:
     """Call or build the error callbacks.
 
-    One that is registered here and lacks more than one argument is called at once with `(request, exception,
+    One that is registered here and lacks more than one argument is called, by `call`, with `(request, exception,
     traceback)`; every other is sent as a task with the id of the failed one.
     """
     messages: list[Message] = []
@@ -51,7 +59,7 @@ def after_failure(app: Celeriac, context: Context, embed: Embed, error: BaseExce
             task = app.tasks.get(errback.get("task", ""))
             if task is not None and _takes_details(task, errback):
                 args, kwargs, _ = Signature.from_dict(errback, app).merged((context, error, traceback))
-                task.run(*args, **kwargs)
+                call(partial(task.run, *args, **kwargs))
             else:
                 messages.append(app.publisher.build_signature(errback, prefix_args=(context.id,), parent=context))
         except Exception:

@@ -6,7 +6,7 @@ import logging
 
 from celeriac import events
 from celeriac.model.outcome import Outcome
-from celeriac.model.record import FAILURE, IGNORED, REJECTED, RETRY, SUCCESS
+from celeriac.model.record import FAILURE, IGNORED, REJECTED, RETRY, REVOKED, SUCCESS
 from celeriac.model.request import Request
 
 __all__ = ["Journal"]
@@ -17,6 +17,7 @@ _LINES = {
     SUCCESS: (logging.INFO, "task %s[%s] succeeded in %.3fs%s"),
     RETRY: (logging.INFO, "task %s[%s] retries after %.3fs: %s"),
     IGNORED: (logging.INFO, "task %s[%s] ignored after %.3fs%s"),
+    REVOKED: (logging.INFO, "task %s[%s] revoked after %.3fs: %s"),
     REJECTED: (logging.WARNING, "task %s[%s] rejected after %.3fs: %s"),
     FAILURE: (logging.ERROR, "task %s[%s] failed after %.3fs: %s"),
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac.errors import EncodeError
 from celeriac.model.document import exception_data, result_document, safe_repr
-from celeriac.model.protocol import TaskHeaders
+from celeriac.model.protocol import Embed, TaskHeaders
 from celeriac.model.record import STARTED, SUCCESS, ResultRecord
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ class Recorder:
         except EncodeError:
             data["exc_message"] = [_plain(argument) for argument in data["exc_message"]]
             return self._record(headers, state, data, traceback=_plain(traceback), children=children)
+
+    def later_steps(self, headers: TaskHeaders, embed: Embed, state: str, error: BaseException) -> list[ResultRecord]:
+        """Record the end of a task for the later steps of its chain too, which will never run."""
+        ids = [(step.get("options") or {}).get("task_id") for step in embed.chain or ()]
+        later = [TaskHeaders(task=headers.task, id=id_, parent_id=headers.id) for id_ in ids if id_]
+        return [self.exception(step, state, error) for step in later]
 
     def started(self, headers: TaskHeaders, pid: int) -> ResultRecord:
         """Record that a task runs, where."""

@@ -8,6 +8,8 @@
 Source: the signals of Celery's worker. `REMAP_SIGTERM=SIGQUIT` makes TERM mean QUIT.
 
 A signal handler only writes one byte to a pipe: whatever the main thread was doing, locks included, is not disturbed.
+It is read from the moment the pool stands, for no thread may be before that; until
+then a second signal means what it meant before, since nothing has been taken that could be lost.
 A process that a task forked has its own fate: there the signals mean what they meant before the worker took them over.
 """
 
@@ -62,6 +64,8 @@ class StopRequest:
 class Signals:
     """Installs the signal handlers of a worker in the main thread, and calls `ask` from a thread of its own.
 
+    The handlers come first, so that no signal is lost, and the thread, by `listen`, when there may be threads.
+
     Args:
         soft: Whether QUIT begins softly.
         on_signal: Called in a signal handler, after the request is on its way: must be safe there.
@@ -80,14 +84,21 @@ class Signals:
         self._previous: dict[int, Any] = {}
         self._reader, self._writer = -1, -1
         self._pid = os.getpid()
+        self._listening = False
+        self._unheard = 0
 
     def install(self) -> None:
         """Take over the signals. Only the main thread may."""
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        threading.Thread(target=self._listen, args=(self._reader,), name="celeriac-signals", daemon=True).start()
         for number in self._levels:
             self._previous[number] = signal.signal(number, self._handle)
+
+    def listen(self) -> None:
+        """Pass on what came so far, and what comes. Does nothing where the signals were not taken over."""
+        if self._reader >= 0 and not self._listening:
+            self._listening = True
+            threading.Thread(target=self._listen, args=(self._reader,), name="celeriac-signals", daemon=True).start()
 
     def restore(self) -> None:
         """Give the signals back."""
@@ -96,10 +107,14 @@ class Signals:
         self._previous.clear()
         if self._writer >= 0:
             os.close(self._writer)  # the listener reads the end and closes the other side
-            self._writer = -1
+            if not self._listening:
+                os.close(self._reader)
+            self._writer = self._reader = -1
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:  # the pipe leads to the worker, which nobody has told anything
+        self._unheard += not self._listening
+        # In a forked process the pipe leads to the worker, which nobody has told anything.
+        if os.getpid() != self._pid or self._unheard > 1:
             signal.signal(number, self._previous[number])
             os.kill(os.getpid(), number)
             return

@@ -113,6 +113,7 @@ class Worker:
         self._owns_process = False
         self._exitcode = EXIT_OK
         self._retiring = threading.Lock()
+        self._signals: Signals | None = None
         app.import_modules()
         app.finalize()
         conf = app.conf
@@ -164,7 +165,7 @@ class Worker:
             raise RuntimeError("A Worker runs once. Make another one to start again.")
         events.worker_init.send(self)
         soft = self.app.conf.worker_soft_shutdown_timeout > 0
-        signals = Signals(self._ask, soft=soft, on_signal=self._interrupt)
+        self._signals = signals = Signals(self._ask, soft=soft, on_signal=self._interrupt)
         if handle_signals:
             self._owns_process = True
             signals.install()  # before anything is taken: a stop during the boot loses none of it
@@ -214,6 +215,11 @@ class Worker:
     def wait_until_stopped(self, timeout: float | None = None) -> bool:
         """Wait until everything is unwound; return False on timeout."""
         return self._finished.wait(timeout)
+
+    def listen_to_signals(self) -> None:
+        """Carry out signals from here on: the pool stands, so there may be threads."""
+        if self._signals is not None:
+            self._signals.listen()
 
     def fail(self, error: BaseException) -> None:
         """Stop because the worker cannot go on, with exit code 1."""

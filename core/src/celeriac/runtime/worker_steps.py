@@ -106,6 +106,7 @@ class PoolStep(Step):
         )
         pool.start()
         boot.defer(lambda: pool.stop(boot.remaining()))
+        worker.listen_to_signals()
         boot.provide(POOL, pool)
 
 

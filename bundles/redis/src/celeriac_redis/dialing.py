@@ -74,13 +74,13 @@ class Dialler:
         )
 
     def _connected(
-        self, kind: Callable[..., AbstractConnection], node: Node | None, timeout: float, **arguments: Any
+        self, make: Callable[..., AbstractConnection], node: Node | None, timeout: float, **arguments: Any
     ) -> Wire:
         location = self.location
         who: dict[str, Any] = {"username": location.user, "password": location.password}
         if location.credentials is not None:
             who = {"credential_provider": _Provider(location.credentials)}
-        connection: AbstractConnection = kind(
+        connection: AbstractConnection = make(
             db=location.database,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,

@@ -87,6 +87,7 @@ class _Piece:
 def _host(text: str, scheme: str) -> tuple[str, int | None]:
     try:
         parts = urlsplit(f"//{text}")
-        return parts.hostname or "", parts.port
+        port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"The port in the {scheme} URL is no number from 0 to 65535.") from error
+    return parts.hostname or "", port

@@ -27,11 +27,15 @@ class Journal:
     """Writes task lines. Whether anybody reads a level is asked once, at boot, and not per task."""
 
     def __init__(self) -> None:
-        self._wanted = {state: logger.isEnabledFor(level) for state, (level, _) in _LINES.items()}
+        self._read = frozenset(state for state, (level, _) in _LINES.items() if logger.isEnabledFor(level))
+
+    def wanted(self) -> frozenset[str]:
+        """Return the states of the outcomes that `settled` is to be told of: most often only those of failures."""
+        return frozenset(_LINES) if events.task_settled.receivers else self._read
 
     def settled(self, request: Request, outcome: Outcome) -> None:
         """Tell that an outcome is committed."""
-        if self._wanted.get(outcome.state):
+        if outcome.state in self._read:
             self._write(request, outcome)
         if events.task_settled.receivers:
             events.task_settled.send(request.task, outcome=outcome, request=request)

@@ -1,6 +1,7 @@
 """The settler: one thread that commits everything that ended since its last commit.
 
-1. Pools report outcomes and admission posts verdicts; both only append to a list.
+1. Pools report outcomes and admission posts verdicts; both only append to a list. The thread is woken only where it
+   sleeps: while tasks end faster than they are settled, telling of one costs no lock and no switch of threads.
 2. The thread takes the whole list and settles it in one go: in one transaction where broker and result store are one
    system, else results, then follow-ups, then verdicts, so that a kill at any instant loses nothing.
 3. What the broker refuses, because its lease had lapsed, is counted and logged; it takes no effect.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -94,6 +96,11 @@ class Settler:
         self._transport: Transport | None = None
         self._one_transaction = False
         self._on_lost: Callable[[BaseException], None] = lambda _: None
+        self._reported: deque[Outcome] = deque()
+        """What pools told of since `_absorb` last looked. Appending to it and taking from it are atomic."""
+        self._idle = False
+        """Whether the thread sleeps, or is about to: whoever has something for it must wake it."""
+        self._waiting = 0
         self._pending: list[_Item] = []
         self._batch: list[_Item] = []
         """What is being settled."""
@@ -132,26 +139,25 @@ class Settler:
         """Keep what comes until the next `attach`."""
         with self._changed:
             self._transport = None
-            self._changed.wait_for(lambda: not self._batch, self._timeout)
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._batch, self._timeout)
+            finally:
+                self._waiting -= 1
 
     def report(self, outcomes: Sequence[Outcome]) -> None:
         """Take in outcomes of runs, from any thread; what a pool calls."""
         if self._process != _processes:
             # A task forked and the copy returned: it must settle nothing, run nothing, and has no thread to do so.
             os._exit(0)
-        items: list[_Item] = []
-        total, count = 0.0, 0
+        ended = self._inflight.ended
         for outcome in outcomes:
-            held = self._inflight.get(outcome.key)
-            if held is None:
-                continue  # handed back, or lost with its lease, while it ran
-            self._inflight.ended(outcome.key)
-            total += outcome.runtime
-            count += 1
-            items.append(_item(held, outcome))
-        if items:
-            self._prefetch.observe(total, count)
-            self._append(items)
+            ended(outcome.key)
+        self._reported.extend(outcomes)
+        if self._idle:  # looked at only now: the thread says so first, and then looks at what was reported
+            with self._changed:
+                self._idle = False
+                self._changed.notify_all()
 
     def post(self, verdicts: Sequence[Verdict]) -> None:
         """Take in verdicts on deliveries that do not run."""
@@ -171,6 +177,8 @@ class Settler:
         Returns: the runs that cannot be handed back: they had started, and their messages are gone.
         """
         items, gone = [], []
+        with self._changed:
+            self._absorb()
         for request in requests:
             held = self._inflight.get(request.key)
             if held is None:
@@ -190,12 +198,14 @@ class Settler:
     def deliveries(self) -> list[Delivery]:
         """Return the deliveries whose verdicts wait to be settled."""
         with self._changed:
+            self._absorb()
             verdicts = [item.verdict for item in (*self._batch, *self._pending)]
         return [verdict.delivery for verdict in verdicts if verdict.delivery is not None]
 
     def keys(self) -> set[int]:
         """Return the keys of the runs that have ended, or are handed back, and wait to be settled."""
         with self._changed:
+            self._absorb()
             return {item.held.request.key for item in (*self._batch, *self._pending) if item.held is not None}
 
     def flush(self, timeout: float) -> bool:
@@ -205,17 +215,54 @@ class Settler:
     def wait_until_at_most(self, count: int, timeout: float) -> bool:
         """Wait until no more than `count` verdicts are unsettled; return False on timeout."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._pending) + len(self._batch) <= count, timeout)
+            self._waiting += 1
+            try:
+                return self._changed.wait_for(lambda: self._unsettled() <= count, timeout)
+            finally:
+                self._waiting -= 1
+
+    def _unsettled(self) -> int:
+        self._absorb()
+        return len(self._pending) + len(self._batch)
 
     def _append(self, items: list[_Item]) -> None:
         with self._changed:
+            self._absorb()
             self._pending.extend(items)
             self._changed.notify_all()
+
+    def _absorb(self) -> None:
+        """Make items of the outcomes that were reported; the lock is held."""
+        reported = self._reported
+        if not reported:
+            return
+        total, count = 0.0, 0
+        for _ in range(len(reported)):
+            outcome = reported.popleft()
+            held = self._inflight.get(outcome.key)
+            if held is None:
+                continue  # handed back, or lost with its lease, while it ran
+            total += outcome.runtime
+            count += 1
+            self._pending.append(_Item(_verdict(held, outcome), held, outcome))
+        if count:
+            self._prefetch.observe(total, count)
+
+    def _sleep(self) -> None:
+        """Wait until there is something to settle and a connection to do so, or the end; the lock is held."""
+        while True:
+            self._absorb()
+            if self._stopping or (self._pending and self._transport is not None):
+                self._idle = False
+                return
+            self._idle = True
+            if not self._reported:
+                self._changed.wait()
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or (self._pending and self._transport is not None))
+                self._sleep()
                 if self._stopping:
                     return
                 batch, self._pending = self._pending[: self._limit], self._pending[self._limit :]
@@ -235,7 +282,8 @@ class Settler:
                 with self._changed:
                     self._batch = []
                     self._limit = min(BATCH, self._limit * 2)
-                    self._changed.notify_all()
+                    if self._waiting:
+                        self._changed.notify_all()
 
     def _keep(self, transport: Transport) -> None:
         """Put what is not settled back; wait for another connection, since this one did not do it.
@@ -317,18 +365,25 @@ class Settler:
         self.settled += len(items)
         start: dict[Callable[[Sequence[Request]], None], list[Request]] = {}
         done: list[int] = []
+        told: list[_Item] = []
+        wanted = self._journal.wanted()
         for item in items:
-            if item.then is not None and item.held is not None:
-                item.held.delivery = None
-                start.setdefault(item.then, []).append(item.held.request)
-            elif item.held is not None:
-                done.append(item.held.request.key)
+            held = item.held
+            if held is None:
+                continue
+            if item.then is not None:
+                held.delivery = None
+                start.setdefault(item.then, []).append(held.request)
+                continue
+            done.append(held.request.key)
+            if item.outcome is not None and item.outcome.state in wanted:
+                told.append(item)
         if done:
             self._inflight.remove(done)
         for then, requests in start.items():
             self._start(then, requests)
-        for item in items:
-            if item.outcome is not None and item.held is not None:
+        for item in told:
+            if item.held is not None and item.outcome is not None:
                 self._tell(item.held.request, item.outcome)
 
     def _start(self, then: Callable[[Sequence[Request]], None], requests: list[Request]) -> None:
@@ -361,12 +416,14 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, StoreError) and not isinstance(error, Unroutable)
 
 
-def _item(held: Held, outcome: Outcome) -> _Item:
+def _verdict(held: Held, outcome: Outcome) -> Verdict:
     """Make the verdict of an outcome."""
+    if outcome.action is Action.ACK and not outcome.followups:
+        return Verdict(delivery=held.delivery, records=outcome.records, reason=outcome.reason)
     if held.delivery is None and outcome.action is Action.RELEASE:
         # Its message was acknowledged first: to go back to the queue it is published anew.
         outcome = replace(outcome, followups=(*outcome.followups, held.request.message))
-    verdict = Verdict(
+    return Verdict(
         delivery=held.delivery,
         action=outcome.action,
         reason=outcome.reason,
@@ -374,4 +431,3 @@ def _item(held: Held, outcome: Outcome) -> _Item:
         records=outcome.records,
         followups=outcome.followups,
     )
-    return _Item(verdict, held=held, outcome=outcome)

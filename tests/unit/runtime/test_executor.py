@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from msgspec.structs import replace
 
 from celeriac import Celeriac
+from celeriac.client.context import _current, current_context
 from celeriac.errors import Ignore, Reject
 from celeriac.model.outcome import Action
 from celeriac.model.record import FAILURE, IGNORED, REJECTED, RETRY, SUCCESS
@@ -38,8 +43,8 @@ def executor(app):
         each.close()
 
 
-def request(app, task, *args, **options) -> Request:
-    message = app.publisher.build(task.name, args, task=task, **options)
+def request(app, task, *args, kwargs=None, **options) -> Request:
+    message = app.publisher.build(task.name, args, kwargs, task=task, **options)
     return Request(
         key=7, task=task.name, id=message.headers["id"], message=message, queue="celery", deliveries=1, received=0.0
     )
@@ -154,6 +159,93 @@ def test_a_task_that_raises_cancelled_by_itself_has_failed(app, executor):
     outcome = asyncio.run(executor().aexecute(request(app, awaits_what_was_cancelled)))
 
     assert outcome.state == FAILURE
+
+
+def test_a_run_that_never_looks_at_its_request_has_none_made(app, executor):
+    made = []
+
+    @app.task
+    def looks_away():
+        made.append(_current.get().made)
+        return 1
+
+    @app.task(bind=True)
+    def looks(self):
+        assert self.request is self.request
+        made.append(_current.get().made is self.request)
+
+    executor().execute(request(app, looks_away))
+    executor().execute(request(app, looks))
+
+    assert made == [None, True]
+
+
+def test_all_threads_of_a_run_see_the_same_request(app, executor):
+    @app.task
+    def spreads():
+        contexts = [contextvars.copy_context() for _ in range(8)]
+        gate = threading.Barrier(8)
+
+        def look():
+            gate.wait(10)
+            return current_context()
+
+        with ThreadPoolExecutor(8) as threads:
+            found = [threads.submit(context.run, look) for context in contexts]
+            return len({id(each.result()) for each in found})
+
+    assert value_of(app, executor().execute(request(app, spreads))) == 1
+
+
+def test_the_request_says_what_the_message_did(app, executor):
+    @app.task(bind=True)
+    def tells(self, *args, **kwargs):
+        seen = self.request
+        return [seen.id, seen.args, seen.kwargs, seen.hostname, seen.delivery_info, seen.tenant, seen.called_directly]
+
+    given = request(app, tells, 1, kwargs={"k": 2}, headers={"tenant": "acme"})
+
+    assert value_of(app, executor().execute(given)) == [
+        given.id,
+        [1],
+        {"k": 2},
+        "unit@box",
+        {"exchange": "", "routing_key": "celery", "priority": 0, "redelivered": False},
+        "acme",
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'[[{"__type__": "date", "__value__": "2026-11-22"}], {}, {}]',
+        b'[[{"__type__": "date", "__value__": "2026-11-22"}], {}, null]',
+        b'{"args": [{"__type__": "date", "__value__": "2026-11-22"}]}',
+    ],
+)
+def test_bodies_that_are_not_read_in_one_step_are_read_all_the_same(app, executor, body):
+    @app.task
+    def year(day):
+        return day.year
+
+    given = request(app, year, 1)
+    given = replace(given, message=replace(given.message, body=body))
+
+    assert value_of(app, executor().execute(given)) == 2026
+
+
+@pytest.mark.parametrize("body", [b"[[], {}]", b"[1, {}, {}]", b'[[], {}, {"callbacks": 5}]', b"[["])
+def test_a_body_that_cannot_be_read_is_a_dead_letter_and_a_failure(app, executor, body):
+    @app.task
+    def never():
+        raise AssertionError
+
+    given = request(app, never)
+    outcome = executor().execute(replace(given, message=replace(given.message, body=body)))
+
+    assert (outcome.state, outcome.action) == (FAILURE, Action.DEAD)
+    assert outcome.records[0].state == FAILURE
 
 
 def test_an_executor_is_rebuilt_from_the_path_of_its_app(tmp_path, monkeypatch):

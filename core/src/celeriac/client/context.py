@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from celeriac.model.protocol import Embed, TaskHeaders
 
 if TYPE_CHECKING:
     from celeriac.client.result import AsyncResult
     from celeriac.model.message import Message
+    from celeriac.model.request import Request
 
-__all__ = ["Context", "allow_join_result", "current_context", "pop", "push"]
+__all__ = ["Context", "Run", "allow_join_result", "current_context", "pop", "push"]
 
 _NO_EMBED = Embed()
 _PROTOCOL_HEADERS = frozenset(TaskHeaders.__struct_fields__) | {"argsrepr", "kwargsrepr"}
@@ -209,21 +213,66 @@ class Context:
         return f"<Context {self.task}[{self.id}]>"
 
 
-_current: ContextVar[Context | None] = ContextVar("celeriac_context", default=None)
+_making = threading.Lock()
+
+
+class Run(Struct):
+    """One run under way in a worker. Its `Context` is made when somebody first asks for it: most tasks never do."""
+
+    request: Request
+    headers: TaskHeaders
+    args: list[Any]
+    kwargs: dict[str, Any]
+    embed: Embed
+    hostname: str
+    start: float
+    """When it began, on `time.perf_counter()`."""
+    made: Context | None = None
+    """The context, if anybody has asked for it; without one the run has left nothing behind."""
+
+    @property
+    def context(self) -> Context:
+        """The context of this run: the same object each time, whatever thread asks."""
+        if self.made is None:
+            with _making:
+                if self.made is None:
+                    self.made = self._make()
+        return self.made
+
+    def _make(self) -> Context:
+        request, message = self.request, self.request.message
+        return Context.from_message(
+            message.headers,
+            self.args,
+            self.kwargs,
+            self.embed,
+            hostname=self.hostname,
+            properties=message.properties,
+            delivery_info={
+                "exchange": message.exchange,
+                "routing_key": message.routing_key,
+                "priority": message.priority,
+                "redelivered": request.deliveries > 1,
+            },
+        )
+
+
+_current: ContextVar[Context | Run | None] = ContextVar("celeriac_context", default=None)
 _may_join: ContextVar[bool] = ContextVar("celeriac_may_join", default=False)
 
 
 def current_context() -> Context | None:
     """Return the innermost run of this thread or coroutine; None outside tasks."""
-    return _current.get()
+    found = _current.get()
+    return found.context if isinstance(found, Run) else found
 
 
-def push(context: Context) -> Token[Context | None]:
+def push(context: Context | Run) -> Token[Context | Run | None]:
     """Enter a run; give the token to `pop`."""
     return _current.set(context)
 
 
-def pop(token: Token[Context | None]) -> None:
+def pop(token: Token[Context | Run | None]) -> None:
     """Leave the run that `push` entered."""
     _current.reset(token)
 
@@ -243,5 +292,5 @@ def allow_join_result() -> Iterator[None]:
 
 def may_join() -> bool:
     """Whether waiting for a result is allowed here: outside tasks, in eager ones, or where it was allowed."""
-    context = _current.get()
+    context = current_context()
     return context is None or context.called_directly or context.is_eager or _may_join.get()

@@ -142,7 +142,7 @@ def _run(app: Celeriac, message: Message) -> tuple[Outcome, _Seen]:
     seen = _Seen()
     token = _seen.set(seen)
     try:
-        outcome = run(
+        outcome = run.call(
             Request(
                 key=0,
                 task=task.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from celeriac.model.message import Message
+from celeriac.model.protocol import TaskHeaders
 
 __all__ = ["Request"]
 
@@ -14,6 +15,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
     `key` is unique among the runs of one worker process; `received` is `Clock.monotonic()` at admission. The limits are
     seconds from the start of the run, those of the call before those of the task; None is no limit.
+    `headers` are the message's as admission checked them; None makes the executor check them itself.
     """
 
     key: int
@@ -25,3 +27,4 @@ class Request(Struct, frozen=True, kw_only=True):
     received: float
     soft_time_limit: float | None = None
     time_limit: float | None = None
+    headers: TaskHeaders | None = None

@@ -165,6 +165,7 @@ class Admission:
             received=self._clock.monotonic(),
             time_limit=hard,
             soft_time_limit=soft,
+            headers=headers,
         )
 
     def _revoked(self, ids: list[str]) -> set[str]:

@@ -5,25 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from celeriac.errors import EncodeError
-from celeriac.model.document import exception_data, result_document, safe_repr
+from celeriac.model.document import exception_data, now_text, result_document, safe_repr
 from celeriac.model.protocol import Embed, TaskHeaders
 from celeriac.model.record import STARTED, SUCCESS, ResultRecord
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
+    from celeriac.spi.serializer import Serializer
 
 __all__ = ["Recorder", "plain_text"]
+
+_quoted = msgspec.json.Encoder().encode
 
 
 class Recorder:
     """Makes result records in the result serializer's bytes. Reads its settings once."""
 
     def __init__(self, app: Celeriac, hostname: str) -> None:
-        self._dumps = app.codecs.dumps
+        self._codecs = app.codecs
         self._serializer: str = app.conf.result_serializer
+        self._found: Serializer | None = None
         self._expires: float | None = app.conf.result_expires or None
-        self._extended: bool = app.conf.result_extended
+        self.extends: bool = app.conf.result_extended
+        """Whether documents say more than what became of the task (`result_extended`)."""
         self._hostname = hostname
 
     def success(
@@ -33,7 +40,19 @@ class Recorder:
 
         Raises: EncodeError: the result serializer cannot write it.
         """
-        return self._record(headers, SUCCESS, value, children=children, extended=extended)
+        serializer = self._found
+        if serializer is None:
+            serializer = self._found = self._codecs.serializer(self._serializer)
+        if children or extended or not serializer.joins:
+            return self._record(headers, SUCCESS, value, children=children, extended=extended)
+        return ResultRecord(
+            id=headers.id,
+            state=SUCCESS,
+            payload=_success_document(headers, b"null" if value is None else serializer.dumps(value)),
+            content_type=serializer.content_type,
+            content_encoding=serializer.content_encoding,
+            expires_seconds=self._expires,
+        )
 
     def exception(
         self,
@@ -65,7 +84,7 @@ class Recorder:
 
     def extended(self, headers: TaskHeaders, queue: str, args: Any, kwargs: Any) -> dict[str, Any] | None:
         """Return what `result_extended` adds to a document, or None where it is off."""
-        if not self._extended:
+        if not self.extends:
             return None
         stamps = {"stamped_headers": headers.stamped_headers, **(headers.stamps or {})} if headers.stamps else {}
         return {
@@ -98,7 +117,7 @@ class Recorder:
             parent_id=headers.parent_id,
             extended=extended,
         )
-        payload, content_type, content_encoding = self._dumps(document, self._serializer)
+        payload, content_type, content_encoding = self._codecs.dumps(document, self._serializer)
         return ResultRecord(
             id=headers.id,
             state=state,
@@ -107,6 +126,28 @@ class Recorder:
             content_encoding=content_encoding,
             expires_seconds=self._expires,
         )
+
+
+def _success_document(headers: TaskHeaders, value: bytes) -> bytes:
+    """Return what `result_document` would be as JSON, with no children and nothing extended, put together at once."""
+    family = b""
+    if headers.group is not None:
+        family = b'"group_id":' + _quoted(headers.group) + b","
+    if headers.parent_id is not None:
+        family += b'"parent_id":' + _quoted(headers.parent_id) + b","
+    return b"".join(
+        (
+            b'{"status":"SUCCESS","result":',
+            value,
+            b',"traceback":null,"children":[],"date_done":"',
+            now_text().encode(),
+            b'",',
+            family,
+            b'"task_id":',
+            _quoted(headers.id),
+            b"}",
+        )
+    )
 
 
 def plain_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Throwaway Redis servers: plain, durable, limited, behind TLS or a Unix socket, with users, as Sentinels, as a Cluster.
+"""Throwaway Redis servers: plain, durable, limited, with TLS, a Unix socket or users, as Sentinels, as a Cluster.
 
     with redis_server("--appendonly", "yes") as server:
         server.url           # redis://127.0.0.1:20017/0

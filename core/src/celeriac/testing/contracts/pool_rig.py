@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import itertools
 import os
 import threading
@@ -12,66 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
+
+import pytest
 
 from celeriac.model.message import Message
-from celeriac.model.outcome import Action, Outcome
-from celeriac.model.record import FAILURE, SUCCESS
+from celeriac.model.outcome import Outcome
+from celeriac.model.record import SUCCESS
 from celeriac.model.request import Request
 from celeriac.spi.pool import Pool, PoolContext, RunsInMain
+from celeriac.testing.contracts.pool_tasks import ASYNC_TASKS, aexecute, execute, failed, is_async
 from celeriac.testing.harness import PoolHarness
 
-__all__ = ["PoolRig", "TaskName", "execute", "failed", "rig"]
+__all__ = ["PoolRig", "needs", "rig"]
 
-TaskName = Literal["quick", "gated", "notes", "exits", "interrupted", "breaks"]
-
-_note: contextvars.ContextVar[str] = contextvars.ContextVar("note", default="nothing")
-
-
-def execute(request: Request) -> Outcome:
-    """Do what the request's task is named for; it needs nothing of the process that it runs in.
-
-    quick does nothing · gated ends when the file named by its header `gate` is there · notes tells what it finds in a
-    context variable, and sets it · exits, interrupted and breaks raise SystemExit, KeyboardInterrupt, RuntimeError.
-    """
-    _trace(request, "begin")
-    try:
-        return Outcome(key=request.key, state=SUCCESS, reason=_do(request))
-    finally:
-        _trace(request, "end")
-
-
-def failed(request: Request, error: BaseException) -> Outcome:
-    """Make the outcome of a run that brought none."""
-    return Outcome(key=request.key, state=FAILURE, action=Action.DEAD, reason=repr(error), error=repr(error))
-
-
-def _do(request: Request) -> str:
-    match request.task:
-        case "gated":
-            gate = Path(request.message.headers["gate"])
-            while not gate.exists() and gate.parent.exists():  # the folder goes when a test has failed
-                time.sleep(0.001)
-        case "notes":
-            found = _note.get()
-            _note.set(request.id)
-            return found
-        case "exits":
-            raise SystemExit(3)
-        case "interrupted":
-            raise KeyboardInterrupt
-        case "breaks":
-            raise RuntimeError("execute broke its contract")
-    return ""
-
-
-def _trace(request: Request, what: str) -> None:
-    """Append one line; a short write to a file opened with O_APPEND is whole, whichever process makes it."""
-    trace = os.open(request.message.headers["trace"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(trace, f"{what} {request.key}\n".encode())
-    finally:
-        os.close(trace)
+MACHINE_SECONDS = 4.0
+"""What a loaded machine may add to a promise of one second."""
 
 
 class PoolRig:
@@ -80,7 +35,7 @@ class PoolRig:
     exited: BaseException | None = None
     """What came out of `serve`, for a pool that runs in the main thread."""
 
-    def __init__(self, harness: PoolHarness, concurrency: int, folder: Path) -> None:
+    def __init__(self, harness: PoolHarness, concurrency: int, folder: Path, **context: Any) -> None:
         self.submitted: list[int] = []
         self.returned: list[int] = []
         """Keys that `drain` and `stop` gave back."""
@@ -88,12 +43,24 @@ class PoolRig:
         """What the pool told; "late" is anything after `stop` had returned."""
         self.outcomes: list[Outcome] = []
         self.patience: float = harness.patience
+        self.most_slots: int = concurrency
+        """The most slots that it had at any time."""
         self._folder = folder
+        self._children = _children()
         self._keys = itertools.count(1)
         self._stopped = False
         self._lock = threading.Lock()
-        context = PoolContext(execute=execute, failed=failed, report=self._on_report, started=self._on_started)
-        self.pool: Pool = harness.make(concurrency, context)
+        given = PoolContext(
+            execute=execute,
+            aexecute=aexecute,
+            is_async=is_async,
+            failed=failed,
+            report=self._on_report,
+            started=self._on_started,
+            **context,
+        )
+        self.pool: Pool = harness.make(concurrency, given)
+        self.most_slots = self.pool.concurrency
 
     @property
     def slots(self) -> int:
@@ -106,18 +73,39 @@ class PoolRig:
         if isinstance(self.pool, RunsInMain):
             threading.Thread(target=self._serve, args=(self.pool,), daemon=True).start()
 
-    def request(self, task: TaskName = "quick", *, gate: str = "gate") -> Request:
-        """Return a new request."""
+    def request(
+        self,
+        task: str = "quick",
+        *,
+        gate: str = "gate",
+        soft: float | None = None,
+        hard: float | None = None,
+        on_loop: bool = False,
+        body: bytes = b"",
+    ) -> Request:
+        """Return a new request; `on_loop` is of an `async def` task."""
         key = next(self._keys)
-        headers = {"trace": str(self._folder / "trace"), "gate": str(self._folder / gate)}
-        message = Message(body=b"", routing_key="celery", headers=headers)
+        headers = {"trace": str(self._folder / "trace"), "gate": str(self._folder / gate), "async": on_loop}
+        message = Message(body=body, routing_key="celery", headers=headers)
         return Request(
-            key=key, task=task, id=f"task-{key}", message=message, queue="celery", deliveries=1, received=0.0
+            key=key,
+            task=task,
+            id=f"task-{key}",
+            message=message,
+            queue="celery",
+            deliveries=1,
+            received=0.0,
+            soft_time_limit=soft,
+            time_limit=hard,
         )
 
-    def requests(self, count: int, task: TaskName = "quick") -> list[Request]:
+    def requests(self, count: int, task: str = "quick", **options: Any) -> list[Request]:
         """Return `count` new requests."""
-        return [self.request(task) for _ in range(count)]
+        return [self.request(task, **options) for _ in range(count)]
+
+    def interruptible(self, task: str, **options: Any) -> Request:
+        """Return a new request of a task that this pool can interrupt: on its loop, if it has one."""
+        return self.request(task, on_loop=self.pool.capabilities.coroutines and task in ASYNC_TASKS, **options)
 
     def submit(self, *requests: Request) -> None:
         """Submit requests as one batch."""
@@ -150,11 +138,31 @@ class PoolRig:
         """Return the keys of the outcomes so far."""
         return [key for what, key in list(self.told) if what == "outcome"]
 
+    def by_key(self) -> dict[int, Outcome]:
+        """Return the outcomes so far."""
+        return {outcome.key: outcome for outcome in list(self.outcomes)}
+
+    def outcome(self, request: Request) -> Outcome:
+        """Return the outcome of a request, once it is reported."""
+        self.wait_reported([request.key])
+        return self.by_key()[request.key]
+
     def trace(self) -> list[tuple[str, int]]:
-        """Return what the tasks themselves wrote: ("begin" or "end", key)."""
-        path = self._folder / "trace"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [(what, int(key)) for what, _, key in (line.partition(" ") for line in lines)]
+        """Return what the tasks themselves wrote, "begin" or "end", and "gone" for a run that brought no outcome."""
+        return [(what, key) for what, key, _ in self._lines()]
+
+    def pids(self) -> set[int]:
+        """Return the numbers of the processes that tasks ran in."""
+        return {pid for what, _, pid in self._lines() if what == "begin"}
+
+    def running(self, trace: Sequence[tuple[str, int]]) -> list[int]:
+        """Return how many ran at once after each line of a trace."""
+        now: set[int] = set()
+        counts = []
+        for what, key in trace:
+            (now.add if what == "begin" else now.discard)(key)
+            counts.append(len(now))
+        return counts
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until `condition()`; fail when that takes longer than `patience`."""
@@ -173,21 +181,49 @@ class PoolRig:
         wanted = set(keys)
         self.wait_for(lambda: wanted <= set(self.reported()), f"all of {len(wanted)} outcomes are reported")
 
+    def wait_begun(self, keys: Iterable[int]) -> None:
+        """Wait until all these runs are inside their task."""
+        wanted = {("begin", key) for key in keys}
+        self.wait_for(lambda: wanted <= set(self.trace()), f"all of {len(wanted)} runs are inside their task")
+
+    def wait_free(self, seconds: float, slots: int = 1) -> None:
+        """Wait until so many runs can begin at once, which should be `seconds` from now."""
+        gate = f"free-{time.monotonic_ns()}"
+        self.submit(*(requests := self.requests(slots, "gated", gate=gate)))
+        keys = {request.key for request in requests}
+        deadline = time.monotonic() + min(self.patience, seconds + MACHINE_SECONDS)
+        while not keys <= set(self.started()):
+            assert time.monotonic() < deadline, f"not {slots} slots are free after {seconds:g} s"
+            time.sleep(0.002)
+        self.open(gate)
+
     def account(self) -> None:
         """Check what must hold for every pool that was stopped, whatever happened before."""
         trace = self.trace()
-        started, reported, ran = Counter(self.started()), Counter(self.reported()), Counter(trace)
+        started, reported = Counter(self.started()), Counter(self.reported())
+        ran = Counter(key for what, key in trace if what == "begin")
+        succeeded = {outcome.key for outcome in self.outcomes if outcome.state == SUCCESS}
         late = [key for what, key in self.told if what == "late"]
         assert not late, "told after the stop"
         assert reported + Counter(self.returned) == Counter(self.submitted), "not each reported or returned once"
         assert not [key for key, times in started.items() if times > 1], "started more than once"
-        assert not [key for (_, key), times in ran.items() if times > 1], "ran more than once"
-        assert not [key for _, key in ran if key not in started], "ran, and nobody was told of the start"
-        at_once = itertools.accumulate(1 if what == "begin" else -1 for what, _ in trace)
-        assert max(at_once, default=0) <= self.slots, "more ran at once than there are slots"
+        assert not [key for key, times in ran.items() if times > 1], "ran more than once"
+        assert not [key for key in ran if key not in started], "ran, and nobody was told of the start"
+        assert max(self.running(trace), default=0) <= self.most_slots, "more ran at once than there are slots"
+        assert succeeded <= set(ran), "reported, but never ran"
         for key in reported:
-            assert ("begin", key) in ran, "reported, but never ran"
             assert self.told.index(("started", key)) < self.told.index(("outcome", key)), "reported before the start"
+
+    def wait_alone(self) -> None:
+        """Wait until no process that ran a task is left, and of children of this one only those before."""
+        others = self.pids() - {os.getpid()}
+        self.wait_for(lambda: not [pid for pid in others if _lives(pid)], "the processes of the pool are gone")
+        self.wait_for(lambda: _children() <= self._children, "the children of this process are gone")
+
+    def _lines(self) -> list[tuple[str, int, int]]:
+        path = self._folder / "trace"
+        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [(what, int(key), int(pid)) for what, key, pid in lines]
 
     def _serve(self, pool: RunsInMain) -> None:
         try:
@@ -206,11 +242,14 @@ class PoolRig:
 
 
 @contextmanager
-def rig(harness: PoolHarness, concurrency: int = 1, *, start: bool = True) -> Iterator[PoolRig]:
-    """Run a pool of so many slots, if it can have them; at the end stop it, check its accounts and its threads."""
+def rig(harness: PoolHarness, concurrency: int = 1, *, start: bool = True, **context: Any) -> Iterator[PoolRig]:
+    """Run a pool of so many slots, if it can have them; at the end stop it, check its accounts and what it leaves.
+
+    `context` is what its `PoolContext` has beside the usual.
+    """
     before = set(threading.enumerate())
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        made = PoolRig(harness, concurrency, Path(folder))
+        made = PoolRig(harness, concurrency, Path(folder), **context)
         if start:
             made.start()
         try:
@@ -220,4 +259,37 @@ def rig(harness: PoolHarness, concurrency: int = 1, *, start: bool = True) -> It
             made.stop(made.patience)
         # Also runs that were abandoned have ended then, and with them the chance of a late report.
         made.wait_for(lambda: set(threading.enumerate()) <= before, "all threads of the pool end")
+        made.wait_alone()
         made.account()
+
+
+def needs(pool: PoolRig, *capabilities: str) -> None:
+    """Skip a test of what a pool does not declare."""
+    for capability in capabilities:
+        if not getattr(pool.pool.capabilities, capability):
+            pytest.skip(f"does not declare `{capability}`")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        # One that nobody has waited for yet has ended all the same.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return not os.path.isdir("/proc/self")
+
+
+def _children() -> set[int]:
+    """The children of this process; none where the system does not tell."""
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    if not tasks.exists():
+        return set()
+    found: set[int] = set()
+    for thread in list(tasks.iterdir()):
+        try:
+            found.update(int(pid) for pid in (thread / "children").read_text().split())
+        except OSError:  # a thread that has just ended
+            continue
+    return found

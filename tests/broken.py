@@ -46,9 +46,10 @@ class MemoryModule:
     def _fresh(self) -> Iterator[str]:
         url = f"memory://{uuid.uuid4().hex}"
         address = Address.parse(url)
-        part = getattr(self.broken, "its_broker", None)
-        if part is not None:
-            store_at(address).broker = part()
+        for name in ("broker", "joins"):
+            part = getattr(self.broken, f"its_{name}", None)
+            if part is not None:
+                setattr(store_at(address), name, part())
         yield url
         forget(address)
 

@@ -12,6 +12,7 @@ from broken import MemoryModule, assert_fails, promises_of
 from celeriac.model.record import FAILURE, STARTED, SUCCESS, ResultRecord
 from celeriac.spi.results import ResultCapabilities
 from celeriac.testing.contracts.result_stores.bench import ResultsBench
+from celeriac.testing.contracts.result_stores.joining import Joining
 from celeriac.testing.contracts.results import ResultStoreContract
 from celeriac_memory.results import MemoryResults
 from celeriac_memory.store import MemoryStore
@@ -30,7 +31,7 @@ class Changing(MemoryResults):
 
 
 class DeclaresThatNothingExpires(MemoryResults):
-    capabilities = ResultCapabilities(waits=True, expires="never")
+    capabilities = ResultCapabilities(waits=True, expires="never", joins=True)
 
 
 class ForgetsTheContentType(Changing):
@@ -290,4 +291,6 @@ def test_a_store_that_keeps_the_first_fails_for_an_allowed_step() -> None:
 
 
 def test_every_test_is_shown_to_fail_some_store() -> None:
-    assert sorted(DEFECTS) == promises_of(ResultStoreContract)
+    of_joins = promises_of(Joining)  # test_result_suite_catches_broken_joins.py shows these
+
+    assert sorted([*DEFECTS, *of_joins]) == promises_of(ResultStoreContract)

@@ -19,6 +19,7 @@ from celeriac.testing.contracts.transports.bench import TransportBench
 from celeriac.testing.contracts.transports.leasing import Leasing
 from celeriac.testing.contracts.transports.sharing import Sharing
 from celeriac_memory.broker import Broker
+from celeriac_memory.joins import Joins
 from celeriac_memory.transport import MemoryTransport
 
 replace = msgspec.structs.replace
@@ -129,8 +130,8 @@ class SettlesWithoutALook(MemoryTransport):
     """Notices that leases have lapsed only when somebody receives."""
 
     class its_broker(Broker):  # noqa: N801  read as an attribute
-        def settle(self, holder: str, verdicts: Sequence[Verdict], *, now: float, tick: float) -> Any:
-            return super().settle(holder, verdicts, now=now, tick=-math.inf)
+        def settle(self, holder: str, verdicts: Sequence[Verdict], *, joins: Joins, now: float, tick: float) -> Any:
+            return super().settle(holder, verdicts, joins=joins, now=now, tick=-math.inf)
 
 
 class HidesRefusals(MemoryTransport):

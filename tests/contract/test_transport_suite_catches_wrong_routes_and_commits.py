@@ -12,6 +12,7 @@ import pytest
 from broken import MemoryModule, assert_fails, promises_of
 
 from celeriac.errors import ConfigurationError, Unroutable
+from celeriac.model.join import Part
 from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import ResultRecord
@@ -21,6 +22,7 @@ from celeriac.testing.contracts.transports.bench import TransportBench
 from celeriac.testing.contracts.transports.committing import Committing
 from celeriac.testing.contracts.transports.routing import Routing
 from celeriac_memory.broker import Broker
+from celeriac_memory.joins import Joins
 from celeriac_memory.routes import Routes
 from celeriac_memory.transport import MemoryTransport
 
@@ -31,8 +33,8 @@ class SettlesWithoutALook(MemoryTransport):
     """Notices that leases have lapsed only when somebody receives."""
 
     class its_broker(Broker):  # noqa: N801  read as an attribute
-        def settle(self, holder: str, verdicts: Sequence[Verdict], *, now: float, tick: float) -> Any:
-            return super().settle(holder, verdicts, now=now, tick=-math.inf)
+        def settle(self, holder: str, verdicts: Sequence[Verdict], *, joins: Joins, now: float, tick: float) -> Any:
+            return super().settle(holder, verdicts, joins=joins, now=now, tick=-math.inf)
 
 
 class WithRoutes(MemoryTransport):
@@ -191,7 +193,8 @@ class SendsFollowupsAtOnce(ChangesVerdicts):
 class CommitsSilently(MemoryTransport):
     def _settle(self, verdicts: Sequence[Verdict], timeout: float) -> list[Verdict]:
         now, tick = self.clock.time(), self.clock.monotonic()
-        return self._broker.settle(self.context.holder, verdicts, now=now, tick=tick)[1]
+        joins = self._store.joins
+        return self._broker.settle(self.context.holder, verdicts, joins=joins, now=now, tick=tick)[1]
 
 
 class OverwritesRecords(MemoryTransport):
@@ -209,7 +212,36 @@ class PublishesBeforeItRecords(MemoryTransport):
         return refused
 
 
+class PublishesAgain(MemoryTransport):
+    class its_joins(Joins):  # noqa: N801  the name that the harness looks for
+        def give(self, parts: Sequence[Part], tick: float, *, once: bool = False) -> list[Message]:
+            return super().give(parts, tick, once=False)
+
+
+class NeverPublishes(MemoryTransport):
+    class its_joins(Joins):  # noqa: N801  as above
+        def give(self, parts: Sequence[Part], tick: float, *, once: bool = False) -> list[Message]:
+            super().give(parts, tick, once=once)
+            return []
+
+
+class OpensJoinsWhateverBecomesOfTheVerdict(MemoryTransport):
+    def _settle(self, verdicts: Sequence[Verdict], timeout: float) -> list[Verdict]:
+        for verdict in verdicts:
+            super()._settle([Verdict(delivery=None, joins=verdict.joins, parts=verdict.parts)], timeout)
+        return super()._settle(verdicts, timeout)
+
+
+class ForgetsToClose(ChangesVerdicts):
+    def changed(self, verdict: Verdict) -> Verdict:
+        return replace(verdict, closes=())
+
+
 DEFECTS: dict[str, list[type[MemoryTransport]]] = {
+    "the_last_part_publishes_the_message_of_its_join_once": [PublishesAgain, NeverPublishes],
+    "parts_of_one_batch_complete_a_join_opened_in_it": [NeverPublishes],
+    "a_refused_verdict_gives_no_part_and_opens_no_join": [OpensJoinsWhateverBecomesOfTheVerdict],
+    "what_the_parts_were_is_read_and_closed_in_the_result_store": [ForgetsToClose],
     "a_declared_queue_without_an_exchange_is_reached_by_its_name": [WantsAnExchange],
     "a_queue_bound_to_an_exchange_is_still_reached_by_its_name": [WantsAnExchange],
     "a_direct_exchange_takes_the_routing_key_as_it_is": [FanoutOnly],

@@ -6,6 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from celeriac.model.join import Join, Part
 from celeriac.model.message import Delivery, Message
 from celeriac.model.record import ResultRecord
 
@@ -30,7 +31,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     `key` is the key of the `Request`. `state` is a result state, or IGNORED or REJECTED. `records` is empty
     where nothing is to be stored; a failed step of a chain records its failure for the later ones too. `followups` are
-    published with the settlement: callbacks, the next step of a chain, a retry.
+    published with the settlement: callbacks, the next step of a chain, a retry. `joins` are opened with it, `parts`
+    given to joins, and the joins named in `closes` are closed.
     """
 
     key: int
@@ -40,6 +42,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
     delay: float = 0.0
     records: tuple[ResultRecord, ...] = ()
     followups: tuple[Message, ...] = ()
+    joins: tuple[Join, ...] = ()
+    parts: tuple[Part, ...] = ()
+    closes: tuple[str, ...] = ()
     runtime: float = 0.0
     error: str = ""
     traceback: str | None = None
@@ -48,8 +53,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
 class Verdict(Struct, frozen=True, kw_only=True):
     """What is to become of one delivery, and what must be committed with it.
 
-    `delivery` is None where the message was settled before (at-most-once tasks): then only `records` and
-    `followups` are committed. `counted` is False for work handed back unstarted: its delivery count is not raised.
+    `delivery` is None where the message was settled before (at-most-once tasks): then only what follows from the run
+    is committed: `records`, `followups`, `joins`, `parts` and `closes`. `counted` is False for work handed back
+    unstarted: its delivery count is not raised.
     """
 
     delivery: Delivery | None
@@ -59,3 +65,6 @@ class Verdict(Struct, frozen=True, kw_only=True):
     counted: bool = True
     records: tuple[ResultRecord, ...] = ()
     followups: tuple[Message, ...] = ()
+    joins: tuple[Join, ...] = ()
+    parts: tuple[Part, ...] = ()
+    closes: tuple[str, ...] = ()

@@ -6,6 +6,8 @@ The contract, which `celeriac.testing.contracts.results` checks:
    is ready is never replaced by one that is not (a late STARTED, or a duplicate run, undoes nothing).
 2. A record is readable by every client as soon as `put` returned, until it expires.
 3. An id that the store does not know is absent from the answer of `get`; it is no error.
+4. A store with `joins` counts each member of a join once, however often its part comes, and calls the join complete
+   once it is, whichever of several processes brought the last part.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from typing import ClassVar, Literal, final
 
 from msgspec import Struct
 
+from celeriac.model.join import Join, Part
+from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
 from celeriac.spi.service import Service
 
-__all__ = ["Expires", "ResultCapabilities", "ResultStore", "Waits"]
+__all__ = ["Expires", "Joins", "ResultCapabilities", "ResultStore", "Waits"]
 
 
 class ResultCapabilities(Struct, frozen=True, kw_only=True):
@@ -29,6 +33,8 @@ class ResultCapabilities(Struct, frozen=True, kw_only=True):
     """Pushes changes to who waits (class `Waits`); else the client polls, with back-off."""
     expires: Literal["store", "sweep", "never"] = "never"
     """Drops old records by itself (store), or when swept (class `Expires`)."""
+    joins: bool = False
+    """Counts the members of joins (class `Joins`); workflows that wait for a group need it."""
     durable: bool = True
     reach: Literal["process", "machine", "network"] = "network"
 
@@ -100,3 +106,27 @@ class Expires(ABC):
     @abstractmethod
     def sweep(self, *, limit: int, timeout: float) -> int:
         """Drop up to `limit` expired records and return how many there were; called every minute by each worker."""
+
+
+class Joins(ABC):
+    """Counts the members of joins. A transport that `commits` with the store does the same with its verdicts."""
+
+    @abstractmethod
+    def open_joins(self, joins: Sequence[Join], *, timeout: float) -> None:
+        """Open joins; one that exists already, or did until it was closed, is left as it is."""
+
+    @abstractmethod
+    def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
+        """Give parts to their joins; those of a join that is closed, or was never opened, are ignored.
+
+        Returns: the messages of the joins among them that are complete and not closed. The caller publishes them: one
+        that dies before comes again with the repetition of the part, so that a join is never forgotten.
+        """
+
+    @abstractmethod
+    def parts(self, join: str, *, timeout: float) -> list[Part]:
+        """Return what the members of a join gave, by their places; nothing for one that is closed or unknown."""
+
+    @abstractmethod
+    def close_joins(self, ids: Collection[str], *, timeout: float) -> None:
+        """Drop the parts of joins; what their other members still give is ignored."""

@@ -56,7 +56,7 @@ class TransportCapabilities(Struct, frozen=True, kw_only=True):
     leases: bool = False
     """Ties what is held to a lease that must be renewed (class `Leases`); else to the connection."""
     commits: bool = False
-    """Commits results and follow-ups with the verdict in one transaction (class `Commits`)."""
+    """Commits results, joins and follow-ups with the verdict in one transaction (class `Commits`)."""
     inspects: bool = False
     """Counts, shows and purges what waits (class `Inspects`)."""
     letters: bool = False
@@ -128,8 +128,9 @@ class Transport(Service):
     def settle(self, verdicts: Sequence[Verdict], *, timeout: float) -> list[Verdict]:
         """Carry out verdicts, all in one round trip.
 
-        A transport that `commits` writes each verdict's records and follow-ups with it in one transaction; for one
-        that does not, they are not set. A verdict without a delivery carries only these.
+        A transport that `commits` writes each verdict's records, joins, parts and follow-ups with it in one
+        transaction, in this order, and publishes the message of each join that is complete by it, once; for one that
+        does not, they are not set. A verdict without a delivery carries only these.
 
         Returns: the verdicts refused because their delivery is no longer held here; nothing of them took effect.
         Raises: TransportLost: it is not known which took effect; the caller may settle them again.
@@ -214,7 +215,7 @@ class Leases(ABC):
 
 
 class Commits(ABC):
-    """Can write results and follow-ups in the transaction that settles."""
+    """Can write results, joins and follow-ups in the transaction that settles."""
 
     @abstractmethod
     def commits_with(self, results: ResultStore) -> bool:

@@ -10,6 +10,7 @@ from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.routing import Queue
 from celeriac.spi.transport import Letter, LetterKind, QueueDepth
+from celeriac_memory.joins import Joins
 from celeriac_memory.routes import Routes
 
 __all__ = ["Broker"]
@@ -127,7 +128,7 @@ class Broker:
         return len(unknown)
 
     def settle(
-        self, holder: str, verdicts: Sequence[Verdict], *, now: float, tick: float
+        self, holder: str, verdicts: Sequence[Verdict], *, joins: Joins, now: float, tick: float
     ) -> tuple[list[Verdict], list[Verdict]]:
         """Carry out what is still held; return the verdicts that took effect and those that were refused."""
         self._reap(tick, now)
@@ -146,10 +147,17 @@ class Broker:
                 refused.append(verdict)
         # Routes first: a follow-up that reaches no queue raises here, before anything has happened.
         followups = [self._route(verdict.followups) for verdict in accepted]
+        opened = [join for verdict in accepted for join in verdict.joins]
+        parts = [part for verdict in accepted for part in verdict.parts]
+        if opened or parts:
+            self._route([*(join.message for join in opened), *joins.messages(parts)])
         for verdict, routed in zip(accepted, followups, strict=True):
             if verdict.delivery is not None:
                 self._carry_out(verdict, held.pop(verdict.delivery.tag), now)
             self._add(routed, now)
+        joins.open(opened, tick)
+        self._add(self._route(joins.give(parts, tick, once=True)), now)
+        joins.close([id_ for verdict in accepted for id_ in verdict.closes])
         return accepted, refused
 
     def depths(self, names: Collection[str] | None, now: float, tick: float) -> list[QueueDepth]:

@@ -31,7 +31,7 @@ TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
     reach="process",
     guarantee="at least once, while the process lives",
 )
-RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, expires="sweep", durable=False, reach="process")
+RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, expires="sweep", joins=True, durable=False, reach="process")
 COORDINATOR_CAPABILITIES: Final = CoordinatorCapabilities(durable=False, reach="process")
 
 transport: Declaration = Declaration(

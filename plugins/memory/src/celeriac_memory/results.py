@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from celeriac.model.address import Address
+from celeriac.model.join import Join, Part
+from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
-from celeriac.spi.results import Expires, ResultStore, Waits
+from celeriac.spi.results import Expires, Joins, ResultStore, Waits
 from celeriac.spi.service import Context
 from celeriac_memory.plugin import RESULT_CAPABILITIES
 from celeriac_memory.records import Subscription
@@ -15,7 +17,7 @@ from celeriac_memory.store import MemoryStore, store_at
 __all__ = ["MemoryResults"]
 
 
-class MemoryResults(ResultStore, Waits, Expires):
+class MemoryResults(ResultStore, Waits, Expires, Joins):
     """Every method is one step under the store's lock; only `changed` waits, on `answers`."""
 
     capabilities = RESULT_CAPABILITIES
@@ -78,6 +80,26 @@ class MemoryResults(ResultStore, Waits, Expires):
         with self._call("sweep"), self.store.lock:
             self._check_open()
             return self._records.sweep(limit, self.clock.monotonic())
+
+    def open_joins(self, joins: Sequence[Join], *, timeout: float) -> None:
+        with self._call("open_joins"), self.store.lock:
+            self._check_open()
+            self.store.joins.open(joins, self.clock.monotonic())
+
+    def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
+        with self._call("give"), self.store.lock:
+            self._check_open()
+            return self.store.joins.give(parts, self.clock.monotonic())
+
+    def parts(self, join: str, *, timeout: float) -> list[Part]:
+        with self._call("parts"), self.store.lock:
+            self._check_open()
+            return self.store.joins.parts(join, self.clock.monotonic())
+
+    def close_joins(self, ids: Collection[str], *, timeout: float) -> None:
+        with self._call("close_joins"), self.store.lock:
+            self._check_open()
+            self.store.joins.close(ids)
 
     def _check_open(self) -> None:
         if not self._open_now:

@@ -8,6 +8,7 @@ from typing import Final
 from celeriac.model.address import Address
 from celeriac_memory.agreements import Agreements
 from celeriac_memory.broker import Broker
+from celeriac_memory.joins import Joins
 from celeriac_memory.records import Records
 
 __all__ = ["MemoryStore", "forget", "store_at"]
@@ -28,6 +29,7 @@ class MemoryStore:
         """Notified when who waits for results should look again."""
         self.broker: Broker = Broker()
         self.records: Records = Records()
+        self.joins: Joins = Joins()
         self.agreements: Agreements = Agreements()
 
 

@@ -80,7 +80,10 @@ class MemoryTransport(Transport, Declares, Leases, Commits, Inspects, KeepsLette
         with self._store.lock:
             self._check_open()
             tick = self.clock.monotonic()
-            accepted, refused = self._broker.settle(self.context.holder, verdicts, now=self.clock.time(), tick=tick)
+            now = self.clock.time()
+            accepted, refused = self._broker.settle(
+                self.context.holder, verdicts, now=now, tick=tick, joins=self._store.joins
+            )
             self._store.records.put([record for verdict in accepted for record in verdict.records], tick)
             self._store.arrivals.notify_all()
             self._store.answers.notify_all()

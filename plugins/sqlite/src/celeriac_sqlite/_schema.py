@@ -76,7 +76,20 @@ CREATE TABLE member (
 CREATE INDEX member_expires ON member (expires);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1,)
+_VERSION_2: Final = """
+CREATE TABLE joining (
+    id TEXT PRIMARY KEY, size INTEGER NOT NULL, successes INTEGER NOT NULL, failures INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0, state INTEGER NOT NULL DEFAULT 0,
+    text TEXT NOT NULL, body BLOB, expires REAL
+) WITHOUT ROWID;
+CREATE INDEX joining_expires ON joining (expires) WHERE expires IS NOT NULL;
+CREATE TABLE part (
+    joining TEXT NOT NULL, member TEXT NOT NULL, place INTEGER NOT NULL, succeeded INTEGER NOT NULL,
+    payload BLOB NOT NULL, PRIMARY KEY (joining, member)
+);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)
 """Entry i turns version i into version i + 1; version 0 is an empty file. Entries are only ever added."""
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from celeriac.model.message import Delivery
 from celeriac.model.outcome import Action, Verdict
-from celeriac_sqlite import _records
+from celeriac_sqlite import _joins, _records
 from celeriac_sqlite._database import Transaction
 from celeriac_sqlite._moments import latest_start
 from celeriac_sqlite._publication import Parcel, pack, store
@@ -87,6 +87,9 @@ class Settlement:
                 self._gone_large.append(id_)
         self._records = [record for verdict in verdicts for record in verdict.records]
         self._parcels: list[Parcel] = pack(message for verdict in verdicts for message in verdict.followups)
+        self._joins = [join for verdict in verdicts for join in verdict.joins]
+        self._parts = [part for verdict in verdicts for part in verdict.parts]
+        self._closes = [id_ for verdict in verdicts for id_ in verdict.closes]
 
     def apply(self, transaction: Transaction, routes: Routes, *, now: float, monotonic: float) -> None:
         """Carry everything out.
@@ -106,8 +109,15 @@ class Settlement:
         affect(connection, "DELETE FROM body WHERE id IN (??)", self._gone_large)
         if self._records:
             _records.write(transaction, self._records, now)
-        if self._parcels:
-            store(transaction, routes, self._parcels, now)
+        if self._joins:
+            _joins.open_all(transaction, self._joins, now)
+        parcels = self._parcels
+        if self._parts:
+            parcels = [*parcels, *pack(_joins.give(transaction, self._parts, once=True))]
+        if self._closes:
+            _joins.close(transaction, self._closes)
+        if parcels:
+            store(transaction, routes, parcels, now)
 
 
 def _carry_out(transaction: Transaction, move: _Move, ids: list[int], now: float) -> None:

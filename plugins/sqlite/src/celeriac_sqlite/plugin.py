@@ -33,7 +33,7 @@ TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
     reach="machine",
     guarantee="at least once; once while the worker lives",
 )
-RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, expires="sweep", durable=True, reach="machine")
+RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, expires="sweep", joins=True, durable=True, reach="machine")
 COORDINATOR_CAPABILITIES: Final = CoordinatorCapabilities(durable=True, reach="machine")
 
 OPTIONS: Final[Mapping[str, Option]] = {

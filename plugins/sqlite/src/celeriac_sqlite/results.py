@@ -9,10 +9,12 @@ from pathlib import Path
 
 from celeriac.errors import StoreLost
 from celeriac.model.address import Address
+from celeriac.model.join import Join, Part
+from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
-from celeriac.spi.results import Expires, ResultStore, Waits
+from celeriac.spi.results import Expires, Joins, ResultStore, Waits
 from celeriac.spi.service import Context
-from celeriac_sqlite import _records
+from celeriac_sqlite import _joins, _records
 from celeriac_sqlite._database import Database
 from celeriac_sqlite._doorbell import RESULTS, Doorbell
 from celeriac_sqlite._statements import affect, select
@@ -25,7 +27,7 @@ _LOOK_SECONDS = 5.0
 _NEW = "SELECT id FROM result WHERE state IN ('SUCCESS', 'FAILURE', 'REVOKED') AND seq > ? AND seq <= ?"
 
 
-class SqliteResultStore(ResultStore, Waits, Expires):
+class SqliteResultStore(ResultStore, Waits, Expires, Joins):
     """A connection to the results in a database file.
 
     Every row that is written gets a number above all earlier ones. Who waits remembers the last number seen and,
@@ -114,6 +116,24 @@ class SqliteResultStore(ResultStore, Waits, Expires):
                 self._seen = last
             return _records.read(connection, new, self.clock.time())
 
+    # -- joins -----------------------------------------------------------------------------------------------
+
+    def open_joins(self, joins: Sequence[Join], *, timeout: float) -> None:
+        with self._database.write("open_joins", timeout) as transaction:
+            _joins.open_all(transaction, joins, self.clock.time())
+
+    def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
+        with self._database.write("give", timeout) as transaction:
+            return _joins.give(transaction, parts, once=False)
+
+    def parts(self, join: str, *, timeout: float) -> list[Part]:
+        with self._database.read("parts", timeout) as connection:
+            return _joins.read(connection, join)
+
+    def close_joins(self, ids: Collection[str], *, timeout: float) -> None:
+        with self._database.write("close_joins", timeout) as transaction:
+            _joins.close(transaction, ids)
+
     # -- expiry ----------------------------------------------------------------------------------------------
 
     def sweep(self, *, limit: int, timeout: float) -> int:
@@ -122,6 +142,7 @@ class SqliteResultStore(ResultStore, Waits, Expires):
                 "DELETE FROM result WHERE seq IN (SELECT seq FROM result WHERE expires <= ? ORDER BY expires LIMIT ?)",
                 (self.clock.time(), limit),
             ).rowcount
+            _joins.sweep(transaction, self.clock.time(), limit)
         self._database.tend()
         return gone
 

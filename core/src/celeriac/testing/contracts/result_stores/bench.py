@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from celeriac.model.record import SUCCESS, ResultRecord
-from celeriac.spi.results import Expires, ResultStore, Waits
+from celeriac.spi.results import Expires, Joins, ResultStore, Waits
 from celeriac.testing.contracts.bench import TIMEOUT, Bench
 
 __all__ = ["LATER", "ResultStoreTests", "ResultsBench", "record"]
@@ -33,6 +33,13 @@ class ResultsBench(Bench[ResultStore]):
         if not store.capabilities.waits:
             pytest.skip("the result store does not declare waits")
         assert isinstance(store, Waits)
+        return store
+
+    def require_joins(self, store: ResultStore) -> Joins:
+        """Return the store as one that counts the members of joins, or skip the test."""
+        if not store.capabilities.joins:
+            pytest.skip("the result store does not declare joins")
+        assert isinstance(store, Joins)
         return store
 
     def require_expiry(self, store: ResultStore) -> None:

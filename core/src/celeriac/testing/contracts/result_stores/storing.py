@@ -8,7 +8,7 @@ import pytest
 
 from celeriac.errors import StoreError
 from celeriac.model.record import FAILURE, READY_STATES, RETRY, REVOKED, STARTED, SUCCESS, ResultRecord
-from celeriac.spi.results import Expires, ResultStore, Waits
+from celeriac.spi.results import Expires, Joins, ResultStore, Waits
 from celeriac.testing.contracts.bench import TIMEOUT
 from celeriac.testing.contracts.result_stores.bench import LATER, ResultsBench, ResultStoreTests, record
 
@@ -24,6 +24,7 @@ class Storing(ResultStoreTests):
         store = bench.unopened()
 
         assert isinstance(store, Waits) == store.capabilities.waits
+        assert isinstance(store, Joins) == store.capabilities.joins
         assert isinstance(store, Expires) == (store.capabilities.expires == "sweep")
 
     def test_a_record_comes_back_as_it_was_put(self, bench: ResultsBench) -> None:

@@ -7,9 +7,10 @@ import pytest
 from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import FAILURE, SUCCESS, ResultRecord
-from celeriac.spi.results import Waits
-from celeriac.spi.transport import Commits
+from celeriac.spi.results import Joins, Waits
+from celeriac.spi.transport import Commits, Transport
 from celeriac.testing.contracts.bench import TIMEOUT
+from celeriac.testing.contracts.result_stores.joining import join, part
 from celeriac.testing.contracts.transports.bench import LATER, Q, TransportBench, TransportTests, as_a, bodies, message
 
 __all__ = ["Committing"]
@@ -179,6 +180,67 @@ class Committing(TransportTests):
             bench.settle(transport, delivery, records=(_record(id_),), followups=_followups(id_, queue="next"))
 
         assert bench.outcome(watching) == rounds
+
+    def test_the_last_part_publishes_the_message_of_its_join_once(self, bench: TransportBench) -> None:
+        transport = _joining(bench)
+        opened = join("g", 2)
+        transport.settle([Verdict(delivery=None, joins=(opened,))], timeout=TIMEOUT)
+        bench.publish(transport, *"abc")
+        held = bench.take(transport, 3)
+
+        bench.settle(transport, held[0], parts=(part("g", 0),))
+        before = bench.drain(transport, ["celery"])
+        bench.settle(transport, held[1], parts=(part("g", 1),))
+        bench.settle(transport, held[2], parts=(part("g", 1),))
+
+        assert before == []
+        assert bench.drain(transport, ["celery"]) == ["complete g"]
+
+    def test_parts_of_one_batch_complete_a_join_opened_in_it(self, bench: TransportBench) -> None:
+        transport = _joining(bench)
+        bench.publish(transport, *"ab")
+        first, second = bench.take(transport, 2)
+
+        transport.settle(
+            [
+                Verdict(delivery=first, joins=(join("g", 2),), parts=(part("g", 1),)),
+                Verdict(delivery=second, parts=(part("g", 0),)),
+            ],
+            timeout=TIMEOUT,
+        )
+
+        assert bench.drain(transport, ["celery"]) == ["complete g"]
+
+    def test_a_refused_verdict_gives_no_part_and_opens_no_join(self, bench: TransportBench) -> None:
+        transport = _joining(bench)
+        bench.publish(transport, "x")
+        held = bench.take_one(transport)
+        transport.settle([Verdict(delivery=held, joins=(join("g", 1),))], timeout=TIMEOUT)
+
+        stale = Verdict(delivery=held, joins=(join("h", 1),), parts=(part("g", 0),))
+
+        assert transport.settle([stale], timeout=TIMEOUT) == [stale]
+        assert bench.drain(transport, ["celery"]) == []
+
+    def test_what_the_parts_were_is_read_and_closed_in_the_result_store(self, bench: TransportBench) -> None:
+        transport = _joining(bench)
+        results = bench.connect_results()
+        assert isinstance(results, Joins)
+        results.open_joins([join("g", 2)], timeout=TIMEOUT)
+        transport.settle([Verdict(delivery=None, parts=(part("g", 1), part("g", 0)))], timeout=TIMEOUT)
+
+        given = results.parts("g", timeout=TIMEOUT)
+        transport.settle([Verdict(delivery=None, closes=("g",))], timeout=TIMEOUT)
+
+        assert given == [part("g", 0), part("g", 1)]
+        assert results.parts("g", timeout=TIMEOUT) == []
+
+
+def _joining(bench: TransportBench) -> Transport:
+    bench.require("commits")
+    if not bench.connect_results().capabilities.joins:
+        pytest.skip("its result store does not declare joins")
+    return bench.connect()
 
 
 def _record(id_: str, state: str = SUCCESS) -> ResultRecord:

@@ -1,0 +1,38 @@
+"""Joins: a message that waits until the members of a group have ended, or as many of them as it needs."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from celeriac.model.message import Message
+
+__all__ = ["Join", "Part"]
+
+
+class Join(Struct, frozen=True, kw_only=True):
+    """What a join waits for; opened before any of its members can end.
+
+    It is complete as soon as `successes` members have succeeded, or `failures` have not, or all `size` have ended.
+    Then `message` is published, once. It is forgotten `expires_seconds` after it was opened; None keeps it.
+    """
+
+    id: str
+    size: int
+    message: Message
+    successes: int
+    failures: int = 1
+    expires_seconds: float | None = None
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """What one member gives to its join when it has ended.
+
+    `member` is the id of its task: however often it comes, it counts once, and the first one stands. `place` is its
+    position among the members, from 0. `payload` is what the join gets of it, in bytes that the store does not read.
+    """
+
+    join: str
+    member: str
+    place: int
+    succeeded: bool
+    payload: bytes

@@ -30,7 +30,14 @@ from celeriac.model.outcome import Outcome
 from celeriac.model.request import Request
 from celeriac.spi.declaration import Option
 
-__all__ = ["Kills", "Pool", "PoolCapabilities", "PoolContext", "Rebuild", "Resizes", "RunsInMain"]
+__all__ = ["Killed", "Kills", "Pool", "PoolCapabilities", "PoolContext", "Rebuild", "Resizes", "RunsInMain"]
+
+
+class Killed(BaseException):
+    """Raised inside a run that its pool ends by force and waits for no longer.
+
+    It passes through `execute`, which makes no outcome of it: that is made by `failed`, and once is enough.
+    """
 
 
 class PoolCapabilities(Struct, frozen=True, kw_only=True):

@@ -107,11 +107,13 @@ class _Unimportable:
 class PoolHarness(Struct, frozen=True, kw_only=True):
     """A pool: `make` returns a new one that was not started, of so many slots if it can have them.
 
-    `patience` is after how many seconds a test gives up on what should happen at once.
+    `patience` is after how many seconds a test gives up on what should happen at once. `needs_patch` names the entry
+    point of the group `celeriac.patches` that should have run in this process, and has not: then it cannot be tested.
     """
 
     make: Callable[[int, PoolContext], Pool]
     patience: float = 10.0
+    needs_patch: str = ""
 
 
 def harness_modules(kind: Kind) -> dict[str, Any]:

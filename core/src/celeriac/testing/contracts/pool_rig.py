@@ -156,12 +156,17 @@ class PoolRig:
         return {pid for what, _, pid in self._lines() if what == "begin"}
 
     def running(self, trace: Sequence[tuple[str, int]]) -> list[int]:
-        """Return how many ran at once after each line of a trace."""
+        """Return how many ran at once after each line of a trace.
+
+        Those that were ended, or left alone, are not counted: when they left their slot is not to be seen from here.
+        """
+        gone = {key for what, key in trace if what == "gone"}
         now: set[int] = set()
         counts = []
         for what, key in trace:
-            (now.add if what == "begin" else now.discard)(key)
-            counts.append(len(now))
+            if key not in gone:
+                (now.add if what == "begin" else now.discard)(key)
+                counts.append(len(now))
         return counts
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:

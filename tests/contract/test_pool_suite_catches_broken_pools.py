@@ -365,8 +365,13 @@ def harness(broken: type[ThreadsPool | SoloPool]) -> PoolHarness:
 def test_a_broken_pool_fails(promise: str, broken: type[ThreadsPool | SoloPool]) -> None:
     test = getattr(PoolContract(), f"test_{promise}")
 
+    def show() -> None:
+        # Whether a defect under load shows itself is also a matter of which thread runs when: it gets several chances.
+        for _ in range(5):
+            test(harness(broken), **PARAMETERS.get(promise, {}))
+
     with pytest.raises((AssertionError, pytest.fail.Exception, RuntimeError)):
-        test(harness(broken), **PARAMETERS.get(promise, {}))
+        show()
 
 
 def test_every_test_of_the_contract_is_shown_to_fail_some_pool() -> None:

@@ -1,0 +1,146 @@
+"""Raise an exception inside a thread that runs a task: into that task only, and where it does least harm.
+
+CPython raises what `PyThreadState_SetAsyncExc` leaves with a thread at that thread's next check between byte codes, so
+not while it is inside a call of C: a `time.sleep` ends first. One such exception could come too late, into whatever the
+thread does after the task. So it is only given while the run is open, under a lock, and whoever closes the run takes
+back one that has not come yet. It may still come on the way to `close`; see there.
+
+Between two byte codes may be inside a library that has just taken a lock and not yet entered its `try`: that lock would
+never be free again. So the watcher looks at what the thread does first, and asks again a little later while that is
+the standard library or Celeriac itself, for up to `PATIENCE_SECONDS`; in code that handles locks it never raises.
+
+Source: "Asynchronous exceptions" in CPython's Python/ceval.c (checks at calls, function entries and backward jumps).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ["AGAIN_SECONDS", "PATIENCE_SECONDS", "Interruption", "interruptible", "raising"]
+
+PATIENCE_SECONDS = 1.0
+"""How long to wait for the thread to be in code of the task's own."""
+
+AGAIN_SECONDS = 0.01
+"""After how long to look again."""
+
+_TAKES_LOCKS = (
+    ("threading", "__enter__ __exit__ acquire release _acquire_restore _release_save notify notify_all set clear"),
+    ("logging", "acquire release handle _acquireLock _releaseLock"),
+)
+_NEVER_IN = frozenset((module, function) for module, functions in _TAKES_LOCKS for function in functions.split())
+"""Functions in which a lock is taken or given back outside of a `try`."""
+
+_NEVER_MODULES = ("importlib._bootstrap", "importlib._bootstrap_external")
+_BETWEEN = ("celeriac.client.task", "celeriac.testing.")
+"""Parts of Celeriac that stand between the pool and a task's code, or take its place."""
+_BELOW = frozenset({"celeriac.runtime.executor", "celeriac.runtime.thread_slot", "celeriac_solo.pool"})
+"""What calls tasks: nothing below it is looked at."""
+
+
+def interruptible(frame: FrameType | None, *, patient: bool) -> bool:
+    """Whether to raise into a thread whose innermost frame this is; one that is `patient` can wait for a better place.
+
+    The best place is code of the task's own, or of its libraries, which Celeriac has not called.
+    """
+    if frame is None:
+        return True
+    module = _module(frame)
+    if module in _NEVER_MODULES or (module, frame.f_code.co_name) in _NEVER_IN:
+        return False
+    return not patient or _is_the_tasks_own(frame, module)
+
+
+def _is_the_tasks_own(frame: FrameType, module: str) -> bool:
+    """Whether the innermost frame is neither of the standard library nor of Celeriac, nor called by Celeriac."""
+    if module.partition(".")[0] in sys.stdlib_module_names or module == "celeriac.client.task":
+        return False
+    current: FrameType | None = frame
+    while current is not None:
+        module = _module(current)
+        if module in _BELOW:
+            return current is not frame
+        if module.startswith("celeriac.") and not module.startswith(_BETWEEN):
+            return False
+        current = current.f_back
+    return True
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def raising(make: Callable[[], BaseException]) -> type[BaseException]:
+    """Return a class that, when CPython makes an instance of it to raise it, is replaced by what `make` returns.
+
+    An asynchronous exception is given as a class; so the error comes with its arguments all the same.
+    """
+    return type("Raising", (BaseException,), {"__new__": lambda _: make()})
+
+
+class Interruption:
+    """One thread's readiness to be interrupted; the watcher calls `interrupt`, the thread itself everything else.
+
+    `close` may be cut short by the very exception it is to take back. At most two come in one opening, a soft limit
+    and then an end, so a thread that wraps its run like this is through when the last `close` returns:
+
+        try:
+            try:
+                try: interruption.open(this); run()
+                finally: interruption.close()
+            finally: interruption.close()
+        except BaseException: interruption.close(); …
+    """
+
+    __slots__ = ("_final", "_given", "_lock", "_run", "_thread")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread = 0
+        self._run: object = None
+        self._given = False
+        self._final = False
+
+    def open(self, run: object) -> None:
+        """Allow interruptions of the calling thread in this run, which is any object of its own."""
+        self._thread = threading.get_ident()
+        with self._lock:
+            self._run = run
+
+    def doom(self, run: object, thread: int | None) -> None:
+        """Allow interruptions of a thread that nobody counts on any more, until its final `close`."""
+        with self._lock:
+            if not self._final and thread is not None:
+                self._thread = thread
+                self._run = run
+
+    def close(self, *, final: bool = False) -> None:
+        """Allow none from here on, and take back one that has not come; `final`: not ever again."""
+        with self._lock:
+            self._run = None
+            self._final = self._final or final
+            if self._given:
+                self._given = False
+                _give(self._thread, None)
+
+    def interrupt(self, run: object, make: Callable[[], BaseException], *, patient: bool) -> bool:
+        """Raise what `make` returns in a run, if the moment is good; return whether there is no need to ask again."""
+        with self._lock:
+            if self._run is not run:
+                return True
+            if not interruptible(sys._current_frames().get(self._thread), patient=patient):
+                return False
+            self._given = True
+            _give(self._thread, raising(make))
+            return True
+
+
+def _give(thread: int, error: type[BaseException] | None) -> None:
+    import ctypes  # noqa: PLC0415  only where a limit is reached
+
+    api: Any = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    api(ctypes.c_ulong(thread), ctypes.py_object() if error is None else ctypes.py_object(error))

@@ -1,0 +1,107 @@
+"""The watch over the limits of runs in threads: one thread, begun with the first run that has a limit.
+
+1. A slot writes when its run reaches a limit, then wakes the watch if that is before the watch would look by itself.
+2. The watch looks at all slots: it raises soft limits, ends runs at their hard limit, tells stuck threads to end.
+3. It sleeps until the next moment there is. While it looks, every new limit wakes it: none falls between.
+
+So a pool without limits has no such thread, and a run with one costs a look at the clock and a comparison.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from celeriac.errors import SoftTimeLimitExceeded, TimeLimitExceeded
+from celeriac.runtime.interruption import AGAIN_SECONDS, PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from celeriac.runtime.thread_slot import RunLimits, ThreadSlot
+    from celeriac.runtime.thread_slots import ThreadSlots
+
+__all__ = ["LimitWatch"]
+
+log: logging.Logger = logging.getLogger(__name__)
+
+
+class LimitWatch:
+    """Watches the slots of one pool."""
+
+    def __init__(self, pool: ThreadSlots, name: str) -> None:
+        self._pool = pool
+        self._name = name
+        self._lock = threading.Lock()
+        self._look = threading.Event()
+        self._wakes_at = math.inf
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def expect(self, moment: float) -> None:
+        """Look again at this moment, by `time.monotonic()`, if not before."""
+        if self._thread is None:
+            self._start()
+        if moment < self._wakes_at:
+            self._look.set()
+
+    def stop(self) -> None:
+        """End the thread; what it is telling is told then."""
+        with self._lock:
+            self._stopping = True
+        self._look.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._stopping:
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def _work(self) -> None:
+        while not self._stopping:
+            self._look.clear()
+            self._wakes_at = math.inf
+            try:
+                wakes_at = self._look_at_all()
+            except Exception:  # whatever it is, the other limits must go on being kept
+                log.exception("watching limits failed", extra={"event": "internal_error"})
+                wakes_at = time.monotonic() + PATIENCE_SECONDS
+            self._wakes_at = wakes_at
+            self._look.wait(None if wakes_at == math.inf else max(0.0, wakes_at - time.monotonic()))
+
+    def _look_at_all(self) -> float:
+        now, wakes_at = time.monotonic(), math.inf
+        for slot in self._pool.slots:
+            limits = slot.limits
+            if limits is not None:
+                wakes_at = min(wakes_at, self._keep(slot, limits, now))
+        for slot in list(self._pool.stuck):
+            if slot.told_to_end is not None:
+                wakes_at = min(wakes_at, _end(slot, now, slot.told_to_end))
+        return wakes_at
+
+    def _keep(self, slot: ThreadSlot, limits: RunLimits, now: float) -> float:
+        """Do what is due for one run; return when to look again."""
+        request = limits.request
+        if now >= limits.hard_at and request.time_limit is not None:
+            self._pool.end_by_force(slot, request, TimeLimitExceeded(request.time_limit))
+            return math.inf
+        if now >= limits.soft_at:
+            seconds = request.soft_time_limit
+            patient = now < limits.soft_at + PATIENCE_SECONDS
+            if not slot.interruption.interrupt(request, lambda: SoftTimeLimitExceeded(seconds), patient=patient):
+                return min(now + AGAIN_SECONDS, limits.hard_at)
+            limits.soft_at = math.inf
+        return min(limits.soft_at, limits.hard_at)
+
+
+def _end(slot: ThreadSlot, now: float, since: float) -> float:
+    patient = now < since + PATIENCE_SECONDS
+    if slot.interruption.interrupt(slot, lambda: SystemExit("its task was given up"), patient=patient):
+        slot.told_to_end = None
+        return math.inf
+    return now + AGAIN_SECONDS

@@ -1,0 +1,24 @@
+"""What `celeriac plugins` shows of this distribution; importing it does not import eventlet."""
+
+from __future__ import annotations
+
+from celeriac.spi.declaration import Declaration
+from celeriac.spi.pool import PoolCapabilities
+
+__all__ = ["CAPABILITIES", "pool"]
+
+CAPABILITIES = PoolCapabilities(
+    soft_limits=True,
+    hard_limits=True,
+    terminates=True,
+    resizes=True,
+    default_concurrency=100,
+)
+
+pool: Declaration = Declaration(
+    spi_version=1,
+    target="celeriac_eventlet.pool:EventletPool",
+    summary="Runs tasks on greenlets of eventlet, which its authors are retiring; better gevent or asyncio.",
+    capabilities=CAPABILITIES,
+    fix="Run: pip install 'celeriac[eventlet]'.",
+)

@@ -216,7 +216,7 @@ class Context:
 _making = threading.Lock()
 
 
-class Run(Struct):
+class Run(Struct, gc=False):
     """One run under way in a worker. Its `Context` is made when somebody first asks for it: most tasks never do."""
 
     request: Request

@@ -1,4 +1,8 @@
-"""A message as brokers carry it, and one delivery of it."""
+"""A message as brokers carry it, and one delivery of it.
+
+The records of the hot path are hidden from the garbage collector (`gc=False`): there are a dozen for each task in
+flight, looking through them took as long as running a no-op, and none of them can be part of a cycle.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from msgspec import Struct, field
 __all__ = ["Delivery", "Message"]
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class Message(Struct, frozen=True, kw_only=True, gc=False):
     """One message: the header table, the serialized body and the address.
 
     `headers` and `properties` are JSON-compatible mappings. With `exchange == ""` the routing key is the name of
@@ -29,7 +33,7 @@ class Message(Struct, frozen=True, kw_only=True):
     expires: float | None = None
 
 
-class Delivery(Struct, frozen=True, kw_only=True):
+class Delivery(Struct, frozen=True, kw_only=True, gc=False):
     """One message in the hands of one holder.
 
     `tag` is the transport's own handle, opaque to everybody else; it carries the fencing token. `deliveries`

@@ -26,7 +26,7 @@ class Action(Enum):
     """Aside, with a reason, until somebody who can run it comes."""
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     """How one run ended, as a pool reports it. Plain data: it crosses process boundaries.
 
     `key` is the key of the `Request`. `state` is a result state, or IGNORED or REJECTED. `records` is empty
@@ -50,7 +50,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     traceback: str | None = None
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class Verdict(Struct, frozen=True, kw_only=True, gc=False):
     """What is to become of one delivery, and what must be committed with it.
 
     `delivery` is None where the message was settled before (at-most-once tasks): then only what follows from the run

@@ -22,7 +22,7 @@ REPR_LIMIT = 1024
 """How many characters of `argsrepr` and `kwargsrepr` travel."""
 
 
-class TaskHeaders(Struct, frozen=True, kw_only=True):
+class TaskHeaders(Struct, frozen=True, kw_only=True, gc=False):
     """The headers of one task message that a worker decides by. Headers beyond these are the user's own."""
 
     task: str
@@ -49,7 +49,7 @@ class TaskHeaders(Struct, frozen=True, kw_only=True):
         return task_ignores if self.ignore_result is None else self.ignore_result
 
 
-class Embed(Struct, frozen=True, kw_only=True):
+class Embed(Struct, frozen=True, kw_only=True, gc=False):
     """The third part of the body: what is to happen after the task. Signatures are in their wire form.
 
     `chain` is reversed: its last element is the next step.

@@ -35,7 +35,7 @@ EXCEPTION_STATES = frozenset({RETRY, FAILURE, REVOKED})
 PROPAGATE_STATES = frozenset({FAILURE, REVOKED})
 
 
-class ResultRecord(Struct, frozen=True, kw_only=True):
+class ResultRecord(Struct, frozen=True, kw_only=True, gc=False):
     """The state of one task as it is stored.
 
     `payload` is the whole result document (`status`, `result`, `traceback`, …) in the result serializer's bytes,

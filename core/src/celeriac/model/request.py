@@ -10,7 +10,7 @@ from celeriac.model.protocol import TaskHeaders
 __all__ = ["Request"]
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class Request(Struct, frozen=True, kw_only=True, gc=False):
     """One run that is to happen. Plain data: it crosses process boundaries.
 
     `key` is unique among the runs of one worker process; `received` is `Clock.monotonic()` at admission. The limits are

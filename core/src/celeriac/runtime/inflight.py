@@ -15,7 +15,7 @@ from celeriac.model.request import Request
 __all__ = ["Held", "Inflight"]
 
 
-class Held(Struct):
+class Held(Struct, gc=False):
     """One delivery and its run. `delivery` is None once it is settled before the run (at-most-once tasks)."""
 
     request: Request

@@ -58,7 +58,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_process)
 
 
-class _Item(Struct):
+class _Item(Struct, gc=False):
     """One verdict to settle, and what it is about."""
 
     verdict: Verdict

@@ -418,7 +418,8 @@ def _is_outage(error: Exception) -> bool:
 
 def _verdict(held: Held, outcome: Outcome) -> Verdict:
     """Make the verdict of an outcome."""
-    if outcome.action is Action.ACK and not outcome.followups:
+    follows = outcome.followups or outcome.joins or outcome.parts or outcome.closes
+    if outcome.action is Action.ACK and not follows:
         return Verdict(delivery=held.delivery, records=outcome.records, reason=outcome.reason)
     if held.delivery is None and outcome.action is Action.RELEASE:
         # Its message was acknowledged first: to go back to the queue it is published anew.
@@ -430,4 +431,7 @@ def _verdict(held: Held, outcome: Outcome) -> Verdict:
         delay=outcome.delay,
         records=outcome.records,
         followups=outcome.followups,
+        joins=outcome.joins,
+        parts=outcome.parts,
+        closes=outcome.closes,
     )

@@ -86,6 +86,7 @@ class SlotRouting(Routing):
         self._lock = threading.Lock()
         self._nodes: dict[Node, Wires] = {}
         self._slots: list[Node] | None = None
+        self._closed = False
 
     def exchange(self, packed: list[bytes], keys: Sequence[Argument | None], end: float) -> list[Any]:
         replies: list[Any] = [None] * len(packed)
@@ -134,12 +135,15 @@ class SlotRouting(Routing):
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             nodes = list(self._nodes.values())
         for wires in nodes:
             wires.close()
 
     def _to(self, node: Node) -> Wires:
         with self._lock:
+            if self._closed:
+                raise LinkLost("this connection is closed")
             found = self._nodes.get(node)
             if found is None:
                 found = self._nodes[node] = Wires(self._dialler, node)

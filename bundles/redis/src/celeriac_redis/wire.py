@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -109,7 +110,7 @@ class Wire:
             if size:
                 self._reader.feed(self._buffer, 0, size)
                 return True
-        except (TimeoutError, BlockingIOError):
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except (OSError, ValueError, hiredis.ProtocolError) as error:
             raise LinkLost(_reason(error)) from error

@@ -16,13 +16,13 @@ from celeriac.errors import EncodeError
 from celeriac.model.record import FAILURE, REVOKED, SUCCESS, ResultRecord
 from celeriac_redis.link import Script
 
-__all__ = ["KEY_PREFIX", "PUT", "PUT_RECORD", "Row", "record_of", "row_of"]
+__all__ = ["KEY_PREFIX", "PUT", "STORE", "Row", "record_of", "row_of"]
 
 KEY_PREFIX: Final = "celery-task-meta-"
 MOST_BYTES: Final = 512 << 20
 """No value of Redis is larger."""
 
-PUT_RECORD: Final = """
+STORE: Final = """
 local RANKS = {SUCCESS = 2, FAILURE = 1, REVOKED = 1}
 
 local function stored_rank(key)
@@ -45,29 +45,27 @@ local function stored_rank(key)
   return RANKS[string.match(whole, '\\nstatus: (%u+)') or ''] or 0
 end
 
-local function put_record(at, wanted)
-  if not wanted then return at + 4 end
-  local key, payload, px, rank = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+local function celeriac_store(key, payload, px, rank)
   local first
   if px == '0' then first = redis.call('SET', key, payload, 'NX')
   else first = redis.call('SET', key, payload, 'PX', px, 'NX') end
   if not first then
     local old = stored_rank(key)
-    if old == 2 or (old == 1 and rank == '0') then return at + 4 end
+    if old == 2 or (old == 1 and rank == '0') then return end
     if px == '0' then redis.call('SET', key, payload) else redis.call('SET', key, payload, 'PX', px) end
   end
   redis.call('PUBLISH', key, payload)
-  return at + 4
 end
 """
-"""A Lua function for any script: `put_record(at, wanted)` stores the record whose `Row` begins at `ARGV[at]`, if it is
-wanted, and returns where the next argument is.
+"""A Lua function for any script: `celeriac_store(key, payload, px, rank)`, the fields of a `Row` as they come in ARGV.
 
 A record that is SUCCESS (rank 2) is never replaced, one that is ready (1) never by one that is not (0). What is stored
 is announced on the channel of the key's name, as Celery does. The first record of an id, the usual one, costs two
 commands. Without memory for it the server refuses the first write of a script, so all of it or nothing takes effect.
 """
-PUT: Final = Script("put", PUT_RECORD + "local at = 1\nwhile at <= #ARGV do at = put_record(at, true) end\n")
+PUT: Final = Script(
+    "put", STORE + "for at = 1, #ARGV, 4 do celeriac_store(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]) end\n"
+)
 """Stores records. Keys: those of the rows; arguments: the rows."""
 
 _RANKS: Final[Mapping[str, int]] = {SUCCESS: 2, FAILURE: 1, REVOKED: 1}
@@ -84,7 +82,7 @@ _YAML_STATUS: Final = re.compile(rb"^status: (\w+)$", re.MULTILINE)
 
 
 class Row(NamedTuple):
-    """A record as `put_record` takes it: its lifetime in milliseconds, 0 for ever; its rank in the rule."""
+    """A record as `celeriac_store` takes it: its lifetime in milliseconds, 0 for ever; its rank in the rule."""
 
     key: str
     payload: bytes

@@ -38,7 +38,7 @@ class RedisResultStore(ResultStore, Waits):
         self._subscription = Subscription(self._link, self.prefix)
 
     def row(self, record: ResultRecord) -> Row:
-        """Return a record as `put_record` of `celeriac_redis.records` takes it: for what a transport commits.
+        """Return a record as `celeriac_store` of `celeriac_redis.records` takes it: for what a transport commits.
 
         Raises: EncodeError: it is larger than `result_max_bytes`.
         """

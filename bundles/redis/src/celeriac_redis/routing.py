@@ -89,6 +89,14 @@ class SlotRouting(Routing):
         self._closed = False
 
     def exchange(self, packed: list[bytes], keys: Sequence[Argument | None], end: float) -> list[Any]:
+        try:
+            return self._exchanged(packed, keys, end)
+        except LinkLost:
+            # The node may be dead, and another one have its slots by now.
+            self.forget()
+            raise
+
+    def _exchanged(self, packed: list[bytes], keys: Sequence[Argument | None], end: float) -> list[Any]:
         replies: list[Any] = [None] * len(packed)
         by_node: dict[Node, list[int]] = {}
         for index, key in enumerate(keys):
@@ -164,9 +172,12 @@ class SlotRouting(Routing):
     def _learnt(self, end: float) -> list[Node]:
         """Ask the nodes in turn, first those of the URL, for the map of slots."""
         error: LinkLost = LinkLost("no node of the cluster answers")
-        for node in dict.fromkeys([*self._dialler.location.nodes, *self._nodes]):
+        nodes = list(dict.fromkeys([*self._dialler.location.nodes, *self._nodes]))
+        for index, node in enumerate(nodes):
+            # One that is silent must not use up the time of the others.
+            share = (end - monotonic()) / (len(nodes) - index)
             try:
-                (answer,) = self._to(node).call(_SLOTS, 1, end)
+                (answer,) = self._to(node).call(_SLOTS, 1, monotonic() + share)
             except LinkLost as lost:
                 error = lost
                 continue

@@ -8,18 +8,34 @@ from typing import Final
 from celeriac.spi.coordinator import CoordinatorCapabilities
 from celeriac.spi.declaration import Declaration, Option
 from celeriac.spi.results import ResultCapabilities
+from celeriac.spi.transport import TransportCapabilities
 
 __all__ = [
     "CONNECTION_OPTIONS",
     "COORDINATOR_CAPABILITIES",
     "RESULT_CAPABILITIES",
     "RESULT_OPTIONS",
+    "TRANSPORT_CAPABILITIES",
+    "TRANSPORT_OPTIONS",
     "coordinator",
     "results",
+    "transport",
 ]
 
 FIX: Final = "Run: pip install 'celeriac[redis]'."
 
+TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
+    delays=True,
+    priorities=10,
+    exchanges=frozenset({"direct", "topic", "fanout"}),
+    leases=True,
+    commits=True,
+    inspects=True,
+    letters=True,
+    durable=True,
+    reach="network",
+    guarantee="at least once; once while the worker lives",
+)
 RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, expires="store", durable=True, reach="network")
 COORDINATOR_CAPABILITIES: Final = CoordinatorCapabilities(durable=True, reach="network")
 
@@ -54,11 +70,25 @@ CONNECTION_OPTIONS: Final[Mapping[str, Option]] = {
         type=bool, default=False, doc="Start although the server may drop keys when its memory is full."
     ),
 }
+TRANSPORT_OPTIONS: Final[Mapping[str, Option]] = {
+    **CONNECTION_OPTIONS,
+    "lease_seconds": Option(
+        type=float, default=30.0, doc="How long a worker that stopped renewing keeps what it holds."
+    ),
+}
 RESULT_OPTIONS: Final[Mapping[str, Option]] = {
     **CONNECTION_OPTIONS,
     "result_max_bytes": Option(type=int, default=64 << 20, doc="A larger result is refused; 0 is no limit."),
 }
 
+transport: Declaration = Declaration(
+    spi_version=1,
+    target="celeriac_redis.transport:RedisTransport",
+    summary="Redis or Valkey: one server, one that sentinels watch, or a cluster; shared with Celery's clients.",
+    capabilities=TRANSPORT_CAPABILITIES,
+    options=TRANSPORT_OPTIONS,
+    fix=FIX,
+)
 results: Declaration = Declaration(
     spi_version=1,
     target="celeriac_redis.results:RedisResultStore",

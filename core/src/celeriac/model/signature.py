@@ -50,6 +50,9 @@ class Signature(dict[str, Any], Generic[R]):
     default_app: ClassVar[Callable[[], SignatureApp] | None] = None
     """Finds the app of a signature that came without one; set by the client."""
 
+    composer: ClassVar[Callable[[Signature[Any], Signature[Any]], Signature[Any]] | None] = None
+    """What `|` makes of two; set by the client's canvas."""
+
     _app: SignatureApp | None = None
 
     def __init__(
@@ -298,6 +301,16 @@ class Signature(dict[str, Any], Generic[R]):
     def apply(self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Run here and now as a worker would; return an EagerResult."""
         return self.app.apply_signature(self.clone(args, kwargs, **options))
+
+    def __or__(self, other: Any) -> Signature[Any]:  # type: ignore[override]  # of a dict it is only the name
+        """Return what runs this and then `other`, given the result."""
+        if not isinstance(other, Signature) or Signature.composer is None:
+            return NotImplemented
+        return Signature.composer(self, other)
+
+    def __ior__(self, other: Any) -> Signature[Any]:  # type: ignore[override]  # as above
+        """Return the same as `self | other`: signatures are not changed in place."""
+        return self.__or__(other)
 
     def __invert__(self) -> R:
         """Publish, and wait for the value."""

@@ -1,0 +1,229 @@
+"""The three kinds of workflow, as signatures whose arguments are signatures.
+
+Their wire form is Celery's, with the members of a chain or a group under `kwargs.tasks`, and those of a chord under
+`kwargs.header` and `kwargs.body`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from celeriac.model.signature import Signature, SignatureApp, signature
+
+__all__ = ["chain", "chord", "group"]
+
+Member = Mapping[str, Any]
+
+
+def _members(given: Sequence[Any], app: SignatureApp | None) -> list[Signature[Any]]:
+    """Return the signatures of `f(a, b)`, `f([a, b])` or `f(a for …)`."""
+    alone = len(given) == 1 and not isinstance(given[0], Mapping)
+    return [_member(each, app) for each in (given[0] if alone else given)]
+
+
+def _member(value: Any, app: SignatureApp | None) -> Signature[Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"A workflow is made of signatures, such as task.s(); got {value!r}.")
+    return signature(value, app=app)
+
+
+def _app_of(members: Iterable[Signature[Any]]) -> SignatureApp | None:
+    return next((each._app for each in members if each._app is not None), None)
+
+
+class Workflow(Signature[Any]):
+    """A signature that is made of others."""
+
+    kind = ""
+
+    def _set_up(self, kwargs: dict[str, Any], options: Mapping[str, Any], app: SignatureApp | None) -> None:
+        super().__init__(f"celery.{self.kind}", (), {}, options, subtask_type=self.kind, app=app)
+        self["kwargs"] = kwargs
+
+
+@Signature.register_type("chain")
+class chain(Workflow):  # noqa: N801  the field's name, used like a function
+    """Calls one after the other, each given what the one before returned.
+
+    `chain(a, b, c)` is `a | b | c`: a group that something follows becomes a chord, and so may the whole.
+    """
+
+    kind = "chain"
+
+    def __new__(cls, *tasks: Any, app: SignatureApp | None = None, **options: Any) -> Any:
+        """Return what composing the tasks gives: a chain, or the group or chord that is all of it."""
+        members = _members(tasks, app)
+        if options or (len(tasks) == 1 and isinstance(tasks[0], Mapping)):
+            return cls.of(members, options, app)
+        made: Signature[Any] = cls.of([], app=app)
+        for member in members:
+            made = made | member
+        return made
+
+    def __init__(self, *tasks: Any, app: SignatureApp | None = None, **options: Any) -> None:
+        """Do nothing: `__new__` has composed it."""
+
+    @classmethod
+    def of(
+        cls, steps: Sequence[Signature[Any]], options: Mapping[str, Any] | None = None, app: SignatureApp | None = None
+    ) -> chain:
+        """Return a chain of just these steps, whatever could be made of them."""
+        made: chain = dict.__new__(cls)
+        made._set_up({"tasks": list(steps)}, options or {}, app or _app_of(steps))
+        return made
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], app: SignatureApp | None = None) -> chain:
+        """Return the chain that a mapping describes."""
+        steps = [signature(each, app=app) for each in data["kwargs"]["tasks"]]
+        made = cls.of(steps, data.get("options"), app)
+        made["args"] = tuple(data.get("args") or ())
+        made["immutable"] = bool(data.get("immutable"))
+        return made
+
+    @property
+    def tasks(self) -> list[Signature[Any]]:
+        """The steps, in order."""
+        return cast("list[Signature[Any]]", self["kwargs"]["tasks"])
+
+    def unchained(self) -> list[Signature[Any]]:
+        """Return copies of the steps with what is linked to the chain: callbacks to the last, errbacks to all."""
+        steps = [step.clone() for step in self.tasks]
+        for callback in _as_list(self.options.get("link")):
+            steps[-1].link(callback)
+        for errback in _as_list(self.options.get("link_error")):
+            for step in steps:
+                step.link_error(errback)
+        return steps
+
+
+@Signature.register_type("group")
+class group(Workflow):  # noqa: N801  the field's name
+    """Calls side by side. Their results come as one, in the order of the calls."""
+
+    kind = "group"
+
+    def __init__(self, *tasks: Any, app: SignatureApp | None = None, **options: Any) -> None:
+        same = len(tasks) == 1 and isinstance(tasks[0], group)
+        members = list(tasks[0].tasks) if same else _members(tasks, app)
+        self._set_up({"tasks": members}, options, app or _app_of(members))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], app: SignatureApp | None = None) -> group:
+        """Return the group that a mapping describes."""
+        made = cls([signature(each, app=app) for each in data["kwargs"]["tasks"]], app=app, **data.get("options") or {})
+        made["args"] = tuple(data.get("args") or ())
+        made["immutable"] = bool(data.get("immutable"))
+        return made
+
+    @property
+    def tasks(self) -> list[Signature[Any]]:
+        """The members, in order."""
+        return cast("list[Signature[Any]]", self["kwargs"]["tasks"])
+
+    @property
+    def unrolled(self) -> Signature[Any]:
+        """The only member of a group of one, else the group itself."""
+        return self.tasks[0] if len(self.tasks) == 1 else self
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Have the members ignore arguments that are given later, or no longer."""
+        for member in self.tasks:
+            member.set_immutable(immutable)
+
+    def link_error(self, errback: Signature[Any]) -> Signature[Any]:
+        """Call a copy of `errback` for each member that fails; return `errback`."""
+        for member in self.tasks:
+            member.link_error(errback.clone())
+        return errback
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
+        """Set the countdowns of the members: `start`, `start + step` …, beginning anew at `stop`; return itself."""
+        seconds = start
+        for member in self.tasks:
+            member.set(countdown=seconds)
+            seconds += step
+            if stop is not None and seconds >= stop:
+                seconds = start
+        return self
+
+
+@Signature.register_type("chord")
+class chord(Workflow):  # noqa: N801  the field's name
+    """A group, the header, and a body that is called with the list of its results when all have succeeded.
+
+    `chord(header)(body)` sends it at once.
+    """
+
+    kind = "chord"
+
+    def __init__(self, header: Any, body: Any = None, *, app: SignatureApp | None = None, **options: Any) -> None:
+        if isinstance(header, chain | group):
+            members = list(header.tasks)
+        elif isinstance(header, Mapping):
+            members = [_member(header, app)]
+        else:
+            members = [_member(each, app) for each in header]
+        follows = None if body is None else _member(body, app)
+        kwargs: dict[str, Any] = {"kwargs": {}, "header": members, "body": follows}
+        self._set_up(kwargs, options, app or _app_of([*members, *([] if follows is None else [follows])]))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], app: SignatureApp | None = None) -> chord:
+        """Return the chord that a mapping describes."""
+        kwargs = data["kwargs"]
+        header = [signature(each, app=app) for each in kwargs["header"]]
+        made = cls(header, kwargs.get("body"), app=app, **data.get("options") or {})
+        made["kwargs"]["kwargs"] = dict(kwargs.get("kwargs") or {})
+        made["args"] = tuple(data.get("args") or ())
+        made["immutable"] = bool(data.get("immutable"))
+        return made
+
+    @property
+    def tasks(self) -> list[Signature[Any]]:
+        """The members of the header, in order."""
+        return cast("list[Signature[Any]]", self["kwargs"]["header"])
+
+    @property
+    def body(self) -> Signature[Any] | None:
+        """What is called with the results."""
+        return cast("Signature[Any] | None", self["kwargs"]["body"])
+
+    @body.setter
+    def body(self, body: Signature[Any] | None) -> None:
+        self["kwargs"]["body"] = body
+
+    def extended(self, step: Signature[Any]) -> chord:
+        """Return a copy whose body is followed by `step`.
+
+        Raises: TypeError: the chord has no body yet.
+        """
+        if self.body is None:
+            raise TypeError("Nothing can follow a chord that has no body. Give it one: chord(header, body).")
+        copied = cast("chord", self.clone())
+        copied.body = cast("Signature[Any]", copied.body) | step
+        return copied
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Have the header ignore arguments that are given later, or no longer."""
+        for member in self.tasks:
+            member.set_immutable(immutable)
+
+    def link(self, callback: Signature[Any]) -> Signature[Any]:
+        """Call `callback` with what the body returned; return `callback`."""
+        if self.body is not None:
+            self.body.link(callback)
+        return callback
+
+    def link_error(self, errback: Signature[Any]) -> Signature[Any]:
+        """Call `errback` when the body fails, or the header does; return `errback`."""
+        if self.body is not None:
+            self.body.link_error(errback)
+        return errback
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, Mapping) else list(value)

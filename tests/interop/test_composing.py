@@ -1,0 +1,72 @@
+"""Signatures compose to the same data here as in Celery, whatever is composed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+celery = pytest.importorskip("celery", reason="Celery is not installed here: `nox -s interop` installs it")
+
+from celeriac.client import canvas  # noqa: E402  after the skip
+from celeriac.client.canvas import composing  # noqa: E402, F401  after the skip; makes `|` work
+from celeriac.model.signature import Signature  # noqa: E402  after the skip
+
+# A recipe is a plain tree: ("task", n), or (operation, parts).
+recipes = st.recursive(
+    st.integers(0, 9).map(lambda number: ("task", number)),
+    lambda inner: st.one_of(
+        st.tuples(st.just("chain"), st.lists(inner, min_size=1, max_size=3)),
+        st.tuples(st.just("group"), st.lists(inner, max_size=3)),
+        st.tuples(st.just("chord"), st.tuples(st.lists(inner, min_size=1, max_size=3), inner)),
+        st.tuples(st.just("|"), st.tuples(inner, inner)),
+    ),
+    max_leaves=8,
+)
+
+
+class Side:
+    """What a recipe is carried out with."""
+
+    def __init__(self, module: Any, task: Any) -> None:
+        self.module = module
+        self.task = task
+
+    def make(self, recipe: Any) -> Any:
+        kind, parts = recipe
+        match kind:
+            case "task":
+                return self.task(parts)
+            case "chain":
+                return self.module.chain(*map(self.make, parts))
+            case "group":
+                return self.module.group([self.make(part) for part in parts])
+            case "chord":
+                header, body = parts
+                return self.module.chord([self.make(part) for part in header], self.make(body))
+            case _:
+                left, right = parts
+                return self.make(left) | self.make(right)
+
+
+app = celery.Celery("theirs", set_as_current=False)
+theirs = Side(celery, lambda number: celery.signature("t", (number,), app=app))
+ours = Side(canvas, lambda number: Signature("t", (number,)))
+
+
+def plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+@given(recipes)
+@settings(max_examples=400, deadline=None)
+def test_the_same_workflow_is_the_same_data(recipe):
+    try:
+        expected = plain(theirs.make(recipe))
+    except (AttributeError, TypeError) as error:
+        pytest.skip(f"Celery cannot: {error}")
+
+    assert plain(ours.make(recipe)) == expected

@@ -96,7 +96,6 @@ class Proxy:
         self._open: set[_Connection] = set()
         self._cuts: list[_Cut] = []
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -193,24 +192,26 @@ class Proxy:
             return
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
         self._listener.setblocking(False)
-        self._accepting = self._loop.create_task(self._accept(self._listener))
+        self._loop.add_reader(self._listener, self._accept, self._listener)
 
     def _close_listener(self) -> None:
-        if self._listener is not None and self._accepting is not None:
-            self._accepting.cancel()
+        if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 
-    async def _accept(self, listener: socket.socket) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(listener)
-            self.connections += 1
-            server = socket.socket(socket.AF_UNIX if isinstance(self.target, str) else socket.AF_INET)
-            server.setblocking(False)
-            connection = _Connection(client, server)
-            self._open.add(connection)
-            connection.tasks.append(self._loop.create_task(self._connect(connection)))
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        client.setblocking(False)
+        self.connections += 1
+        server = socket.socket(socket.AF_UNIX if isinstance(self.target, str) else socket.AF_INET)
+        server.setblocking(False)
+        connection = _Connection(client, server)
+        self._open.add(connection)
+        connection.tasks.append(self._loop.create_task(self._connect(connection)))
 
     async def _connect(self, connection: _Connection) -> None:
         try:
@@ -274,8 +275,8 @@ class Proxy:
             if cut is not None:
                 piece = piece[: cut.left]
             if piece:
+                self.bytes[direction] += len(piece)  # first: who has received them may look at once
                 await self._loop.sock_sendall(sink, piece)
-                self.bytes[direction] += len(piece)
                 data = data[len(piece) :]
             if cut is not None and cut in self._cuts:
                 cut.left -= len(piece)

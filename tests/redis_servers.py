@@ -26,7 +26,9 @@ from typing import Any
 import redis
 import trustme
 from proxy import quiet_port
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 PROGRAM = os.environ.get("CELERIAC_REDIS_SERVER", "redis-server")
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -82,7 +84,8 @@ class RedisServer:
             options = {"ssl": True, "ssl_ca_certs": self.authority, **options}
         place = {"unix_socket_path": self.socket} if self.socket else {"host": "127.0.0.1", "port": self.port}
         access = {"username": self.user or None, "password": self.password or None}
-        return redis.Redis(**{"socket_timeout": 10, **place, **access, **options})
+        steady = {"socket_timeout": 10, "retry": Retry(NoBackoff(), 0)}
+        return redis.Redis(**{**steady, **place, **access, **options})
 
     def run(self, *command: Any) -> Any:
         """Run one command over a connection of its own."""
@@ -98,6 +101,10 @@ class RedisServer:
         """Return what the server tells of its Cluster."""
         reply = self.run("CLUSTER", "INFO")
         return dict(line.partition(":")[::2] for line in _text(reply).split("\r\n"))
+
+    def node_id(self) -> str:
+        """Return what its Cluster calls it."""
+        return _text(self.run("CLUSTER", "MYID"))
 
     def log(self) -> str:
         """Return what the server has logged."""
@@ -238,6 +245,26 @@ class RedisCluster:
             if _role(node) == "master":
                 node.run("FLUSHALL")
 
+    def begin_moving(self, key: str, target: RedisServer) -> None:
+        """Leave the slot of `key`, which must be empty, half way to `target`: nodes answer ASK."""
+        slot, source = self.nodes[0].run("CLUSTER", "KEYSLOT", key), self.owner(key)
+        target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.node_id())
+        source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", target.node_id())
+
+    def end_moving(self, key: str, target: RedisServer) -> None:
+        """Give the slot of `key` to `target`: other nodes answer MOVED."""
+        slot = self.nodes[0].run("CLUSTER", "KEYSLOT", key)
+        for node in (target, *self.nodes):
+            node.run("CLUSTER", "SETSLOT", slot, "NODE", target.node_id())
+
+    def owner(self, key: str) -> RedisServer:
+        """Return the master that has the slot of `key`."""
+        slot = self.nodes[0].run("CLUSTER", "KEYSLOT", key)
+        for first, last, primary, *_ in self.nodes[0].run("CLUSTER SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.nodes if node.port == primary[1])
+        raise LookupError(key)
+
     def is_whole(self) -> bool:
         """Whether every node that runs knows all of them and finds every slot served."""
         running = [node for node in self.nodes if node.runs]
@@ -274,7 +301,7 @@ def redis_cluster(
         cluster = RedisCluster(nodes=nodes, masters=masters)
         until(lambda: all(int(node.cluster_info()["cluster_known_nodes"]) == len(nodes) for node in nodes))
         for index, node in enumerate(nodes[masters:]):
-            node.run("CLUSTER", "REPLICATE", _text(nodes[index % masters].run("CLUSTER", "MYID")))
+            node.run("CLUSTER", "REPLICATE", nodes[index % masters].node_id())
         until(cluster.is_whole)
         until(lambda: all(_in_step(node) for node in nodes[masters:]))
         yield cluster
@@ -301,12 +328,16 @@ class RedisSentinels:
         return next(server for server in self.servers if server.port == int(port))
 
     def agree_on(self, server: RedisServer) -> bool:
-        """Whether every Sentinel takes `server` for the primary, and it does so itself."""
+        """Whether every Sentinel takes `server` for the primary, and so do the servers that run."""
         try:
-            told = [each.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)[1] for each in self.sentinels]
-            return {int(port) for port in told} == {server.port} and _role(server) == "master"
+            roles = {each.port: _role(each) for each in self.servers if each.runs}
+            primaries = [port for port, role in roles.items() if role == "master"]
+            return self._told() == {server.port} and primaries == [server.port]
         except (RedisError, OSError):
             return False
+
+    def _told(self) -> set[int]:
+        return {int(each.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)[1]) for each in self.sentinels}
 
     def is_ready(self) -> bool:
         """Whether a fail-over could be made now: the Sentinels know each other, and the replica is in step."""
@@ -318,10 +349,18 @@ class RedisSentinels:
         return all(_in_step(server) for server in self.servers if server.runs and _role(server) == "slave")
 
     def fail_over(self) -> RedisServer:
-        """Make the replica the primary, without waiting for the old one to be missed; return the new one."""
+        """Make the replica the primary as the Sentinels do, and at once; return the new one.
+
+        They let the old one go on for some ten seconds before they tell it that it is a replica; here it is told as
+        soon as they agree on the new one.
+        """
         old = self.primary
         self.sentinels[0].run("SENTINEL", "FAILOVER", self.name)
         (new,) = [server for server in self.servers if server is not old]
+        until(lambda: self._told() == {new.port} and _role(new) == "master")
+        with old.client() as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", new.port)
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         until(lambda: self.agree_on(new))
         return new
 

@@ -115,6 +115,12 @@ broker_connected: Event = _event(
 broker_lost: Event = _event(
     "broker_lost", "generation error retry_in", "It broke; the next try is set. Sender: the worker."
 )
+loop_blocked: Event = _event(
+    "loop_blocked",
+    "request seconds stack",
+    "A task keeps the loop of the pool `asyncio` from all others; `request` is None where it is no task's own run. "
+    "Sender: the watch over the loop.",
+)
 worker_init: Event = _event("worker_init", "", "A worker is about to boot. Sender: the worker.")
 worker_ready: Event = _event("worker_ready", "", "It takes tasks. Sender: the worker.")
 worker_shutting_down: Event = _event("worker_shutting_down", "sig how", "A stop was asked for. Sender: the worker.")

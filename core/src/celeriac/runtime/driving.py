@@ -57,9 +57,13 @@ class Driven(Coroutine[Any, Any, T]):
             self._error = error
             self._task.cancel()
 
-    def cancel(self) -> None:
-        """Cancel the coroutine: what is to be raised gives way to CancelledError. Called on its loop."""
+    def withdraw(self) -> None:
+        """Raise nothing: a cancellation that comes now is one."""
         self._error = None
+
+    def cancel(self) -> None:
+        """Cancel the coroutine. Called on its loop."""
+        self.withdraw()
         if self._task is not None:
             self._task.cancel()
 

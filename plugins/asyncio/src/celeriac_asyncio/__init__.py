@@ -1,0 +1,1 @@
+"""The pool that runs coroutines side by side on one event loop."""

@@ -1,8 +1,9 @@
 import os
 import threading
-import time
+from contextlib import suppress
 
 import pytest
+from running import eventually
 
 from celeriac.client.app import Celeriac
 from celeriac.client.states import state_record
@@ -79,8 +80,10 @@ def waiters():
 
 def finish_later(app, *ids):
     def finish():
-        for each in ids:
-            app.connections.results().put([state_record(app, each, "SUCCESS", each, None)], timeout=1)
+        records = [state_record(app, each, "SUCCESS", each, None) for each in ids]
+        while True:
+            with suppress(StoreLost):  # who waits may drop the app's connection at this very moment
+                return app.connections.results().put(records, timeout=1)
 
     thread = threading.Thread(target=finish)
     thread.start()
@@ -147,6 +150,45 @@ def test_however_many_wait_there_is_one_thread(app):
     assert sorted(values, key=int) == [result.id for result in results]
 
 
+@pytest.mark.parametrize("kind", [Polled, Announcing])
+def test_who_waits_alone_needs_no_thread(app, use, kind):
+    use(kind)
+    before = set(threading.enumerate())
+    finishing = finish_later(app, "a")
+
+    value = app.AsyncResult("a").get(timeout=5)
+
+    assert value == "a"
+    assert set(threading.enumerate()) - before <= {finishing}
+
+
+def test_a_reader_that_has_what_it_wanted_leaves_the_others_to_the_thread(app):
+    values = []
+    reader = threading.Thread(target=lambda: values.append(app.AsyncResult("a").get(timeout=10)))
+    reader.start()
+    eventually(app.waiter._reading.locked, "a reader")
+    other = threading.Thread(target=lambda: values.append(app.AsyncResult("b").get(timeout=10)))
+    other.start()
+    eventually(lambda: "b" in app.waiter._wanted, "another who waits")
+
+    finish_later(app, "a").join(5)
+    reader.join(10)
+    finish_later(app, "b").join(5)
+    other.join(10)
+
+    assert values == ["a", "b"]
+
+
+def test_a_reader_that_is_interrupted_can_wait_again(app, use):
+    use(Announcing, KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        app.AsyncResult("a").get(timeout=5)
+    finish_later(app, "a").join(5)
+
+    assert app.AsyncResult("a").get(timeout=5) == "a"
+
+
 def test_several_may_wait_for_one_result(app):
     values = []
     threads = [threading.Thread(target=lambda: values.append(app.AsyncResult("a").get(timeout=5))) for _ in range(5)]
@@ -178,16 +220,17 @@ def test_closing_the_app_ends_the_thread_and_tells_who_waits(app):
         except StoreLost as error:
             errors.append(error)
 
-    thread = threading.Thread(target=wait)
-    thread.start()
-    end = time.monotonic() + 5
-    while not waiters() and time.monotonic() < end:
-        threading.Event().wait(0.001)
+    threads = [threading.Thread(target=wait) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    app.AsyncResult("b").then(print)  # nobody waits for it, so the thread does
+    eventually(lambda: app.waiter._reading.locked() and len(waiters()) == 1, "a reader and the thread")
 
     app.close()
-    thread.join(5)
+    for thread in threads:
+        thread.join(5)
 
-    assert len(errors) == 1
+    assert len(errors) == 2
     assert waiters() == []
 
 

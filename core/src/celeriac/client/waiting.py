@@ -1,8 +1,10 @@
-"""Waiting for results: one thread per app and process, however many callers wait for however many tasks.
+"""Waiting for results: one reader per app and process, however many callers wait for however many tasks.
 
 1. A caller subscribes ids with a function. The store is told to announce them (where it can), then asked once, so
    that a result stored in between is not missed.
-2. The thread waits for announcements, or asks for all wanted ids with growing pauses where the store cannot announce.
+2. Somebody reads: waits for announcements, or asks for all wanted ids with growing pauses where the store cannot
+   announce. A caller that blocks reads itself, if nobody else does: no switch of threads is between the store and it.
+   Else it is the thread of this object, which takes over from a reader that has what it wanted while others still wait.
 3. A ready record is given to every subscriber of its id, once.
 4. A broken connection is opened again and every wanted id announced and asked for anew; callers notice nothing but
    the time. The thread ends when nobody has waited for a while. A child of a fork starts without subscribers.
@@ -50,6 +52,9 @@ class Waiter:
     def _start(self) -> None:
         self._pid = os.getpid()
         self._changed = threading.Condition()
+        self._reading = threading.Lock()
+        """Held by the one who reads, for a turn."""
+        self._outage = _FIRST_PAUSE
         self._wanted: dict[str, list[Subscriber]] = {}
         self._stale: set[str] = set()
         self._watched_in: ResultStore | None = None
@@ -80,9 +85,11 @@ class Waiter:
         """
         arrived: queue.SimpleQueue[Arrived] = queue.SimpleQueue()
         end = None if timeout is None else self._app.clock.monotonic() + timeout
-        self.subscribe(ids, arrived.put)
+        self._subscribe(ids, arrived.put)
         try:
             for count in range(len(ids)):
+                if arrived.empty() and self._reading.acquire(blocking=False):
+                    self._read_for(arrived, end)
                 left = None if end is None else max(0.0, end - self._app.clock.monotonic())
                 try:
                     item = arrived.get(timeout=left) if left != 0.0 else arrived.get_nowait()
@@ -94,11 +101,28 @@ class Waiter:
         finally:
             self.unsubscribe(ids, arrived.put)
 
+    def _read_for(self, arrived: queue.SimpleQueue[Arrived], end: float | None) -> None:
+        """Read until something has arrived, or the moment `end`; then let the thread read for the others."""
+        try:
+            while arrived.empty():
+                left = _CHANGED_SECONDS if end is None else end - self._app.clock.monotonic()
+                if left <= 0:
+                    break
+                self._turn(min(left, _CHANGED_SECONDS))
+        finally:
+            self._reading.release()
+            if self._wanted:
+                self._wake()
+
     def subscribe(self, ids: Collection[str], subscriber: Subscriber) -> None:
         """Have `subscriber` called once for each of these ids, as soon as it is ready; now for those that are.
 
         Raises: ConfigurationError: results are not kept.
         """
+        self._subscribe(ids, subscriber)
+        self._wake()
+
+    def _subscribe(self, ids: Collection[str], subscriber: Subscriber) -> None:
         if self._pid != os.getpid():
             self._start()
         connections, timeout = self._app.connections, self._app.conf.result_timeout_seconds
@@ -121,7 +145,6 @@ class Waiter:
             raise
         else:
             self._deliver(records)
-        self._wake()
 
     def unsubscribe(self, ids: Collection[str], subscriber: Subscriber) -> None:
         """Stop calling `subscriber` for these ids."""
@@ -167,23 +190,10 @@ class Waiter:
             self._changed.notify_all()
 
     def _serve(self, generation: int) -> None:
-        outage = _FIRST_PAUSE
         while self._has_work(generation):
-            store = None
-            try:
-                store = self._app.connections.results()
-                self._step(store)
-                outage = _FIRST_PAUSE
-            except _OUTAGES as error:
-                logger.warning("result store out of reach", extra={"event": "results_lost", "error": str(error)})
-                if store is not None:
-                    self._app.connections.drop(store)
-                self._watched_in = None
-                outage = min(outage * 2, _LONGEST_PAUSE)
-                with self._changed:
-                    self._changed.wait(outage)
-            except Exception as error:  # noqa: BLE001  whatever it is, the callers must learn of it
-                self._fail(error)
+            with self._reading:
+                if self._wanted and generation == self._generation:
+                    self._turn(_CHANGED_SECONDS)
 
     def _has_work(self, generation: int) -> bool:
         """Wait until somebody waits; return False when this thread is to end."""
@@ -197,32 +207,57 @@ class Waiter:
             self._thread = None
             return False
 
-    def _step(self, store: ResultStore) -> None:
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _turn(self, longest: float) -> None:
+        """Read once, waiting about `longest` seconds at most; who calls this holds `_reading`."""
+        store = None
+        try:
+            store = self._app.connections.results()
+            self._step(store, longest)
+            self._outage = _FIRST_PAUSE
+        except _OUTAGES as error:
+            logger.warning("result store out of reach", extra={"event": "results_lost", "error": str(error)})
+            if store is not None:
+                self._app.connections.drop(store)
+            self._watched_in = None
+            self._outage = min(self._outage * 2, _LONGEST_PAUSE)
+            with self._changed:
+                self._changed.wait(min(self._outage, longest))
+        except Exception as error:  # noqa: BLE001  whatever it is, the callers must learn of it
+            self._fail(error)
+
+    def _step(self, store: ResultStore, longest: float) -> None:
         timeout = self._app.conf.result_timeout_seconds
         with self._changed:
-            wanted = list(self._wanted)
             stale, self._stale = self._stale - self._wanted.keys(), set()
         if not isinstance(store, Waits):
-            self._deliver(store.get(wanted, timeout=timeout))
+            self._deliver(store.get(self._ids(), timeout=timeout))
             with self._changed:
                 if self._wanted:
-                    self._changed.wait(self._pause)
+                    self._changed.wait(min(self._pause, longest))
                     self._pause = min(self._pause * 1.5, _LONGEST_PAUSE)
             return
         if stale:
             store.unwatch(stale, timeout=timeout)
         if self._watched_in is not store:
+            wanted = self._ids()
             store.watch(wanted, timeout=timeout)
             self._watched_in = store
             self._deliver(store.get(wanted, timeout=timeout))
             return
-        records = store.changed(timeout=_CHANGED_SECONDS)
+        until = self._app.clock.monotonic() + longest
+        records = store.changed(timeout=longest)
         if not records:
+            if longest < _CHANGED_SECONDS and self._app.clock.monotonic() >= until:
+                return  # who reads wants to wait no longer
             # Nothing came, or the store hints that it should be asked; an announcement may also have been lost.
-            with self._changed:
-                wanted = list(self._wanted)
-            records = store.get(wanted, timeout=timeout)
+            records = store.get(self._ids(), timeout=timeout)
         self._deliver(records)
+
+    def _ids(self) -> list[str]:
+        with self._changed:
+            return list(self._wanted)
 
     def _deliver(self, records: dict[str, ResultRecord]) -> None:
         for task_id, record in records.items():

@@ -14,7 +14,7 @@ from celeriac import Celeriac
 HOME, REDIS = os.environ["BENCH_HOME"], os.environ.get("BENCH_REDIS")
 BROKER = f"{REDIS}/0" if os.environ["BENCH_BROKER"] == "redis" else f"sqlite:///{HOME}/queue.db"
 
-app = Celeriac("bench", broker=BROKER)
+app = Celeriac("bench", broker=BROKER, backend=BROKER if os.environ.get("BENCH_RESULTS") else None)
 app.conf.update(task_default_queue=os.environ["BENCH_QUEUE"], task_ignore_result=not os.environ.get("BENCH_RESULTS"))
 
 

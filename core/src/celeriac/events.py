@@ -122,6 +122,12 @@ loop_blocked: Event = _event(
     "Sender: the watch over the loop.",
 )
 worker_init: Event = _event("worker_init", "", "A worker is about to boot. Sender: the worker.")
+worker_process_init: Event = _event(
+    "worker_process_init", "", "A child process of the pool has started, in that process; it takes tasks afterwards."
+)
+worker_process_shutdown: Event = _event(
+    "worker_process_shutdown", "pid exitcode", "It is about to end, unless it is killed, in that process."
+)
 worker_ready: Event = _event("worker_ready", "", "It takes tasks. Sender: the worker.")
 worker_shutting_down: Event = _event("worker_shutting_down", "sig how", "A stop was asked for. Sender: the worker.")
 worker_shutdown: Event = _event("worker_shutdown", "exitcode", "Everything is unwound. Sender: the worker.")

@@ -55,6 +55,8 @@ class RedisServer:
     password: str = ""
     user: str = ""
     socket: str = ""
+    administrator: dict[str, str] = field(default_factory=dict)
+    """Who gives the orders of `run`, where `user` may not."""
     authority: str = ""
     """The file of the certificate authority, where the server speaks TLS."""
     file: str = ""
@@ -68,11 +70,15 @@ class RedisServer:
     @property
     def url(self) -> str:
         """The URL of database 0, with what is needed to get in."""
+        return self.database(0)
+
+    def database(self, number: int) -> str:
+        """Return the URL of one database, with what is needed to get in."""
         if self.socket:
-            return f"redis+socket://{self._access}{self.socket}"
+            return f"redis+socket://{self._access}{self.socket}?virtual_host={number}"
         if self.authority:
-            return f"rediss://{self._access}127.0.0.1:{self.port}/0?ssl_ca_certs={self.authority}"
-        return f"redis://{self._access}127.0.0.1:{self.port}/0"
+            return f"rediss://{self._access}127.0.0.1:{self.port}/{number}?ssl_ca_certs={self.authority}"
+        return f"redis://{self._access}127.0.0.1:{self.port}/{number}"
 
     @property
     def _access(self) -> str:
@@ -89,7 +95,11 @@ class RedisServer:
 
     def run(self, *command: Any) -> Any:
         """Run one command over a connection of its own."""
-        with self.client() as client:
+        return self.run_in(0, *command)
+
+    def run_in(self, database: int, *command: Any) -> Any:
+        """Run one command in one database, as the user `default` where the server has other users too."""
+        with self.client(db=database, **self.administrator) as client:
             return client.execute_command(*command)
 
     def info(self, section: str) -> dict[str, Any]:
@@ -318,8 +328,12 @@ class RedisSentinels:
     @property
     def url(self) -> str:
         """The URL, which names every Sentinel."""
+        return self.database(0)
+
+    def database(self, number: int) -> str:
+        """Return the URL of one database of the primary."""
         places = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
-        return f"sentinel://{places}/0?master_name={self.name}"
+        return f"sentinel://{places}/{number}?master_name={self.name}"
 
     @property
     def primary(self) -> RedisServer:

@@ -1,0 +1,84 @@
+"""Redis behind every kind of door: what the contract suites run on besides a plain server.
+
+A place is what the suites call a harness module: each of its functions gives a fresh, empty store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis_servers import RedisCluster, RedisSentinels, RedisServer
+
+from celeriac.model.address import Address
+from celeriac.spi.service import Context
+from celeriac.testing.harness import StoreHarness
+from celeriac_redis.coordinator import RedisCoordinator
+from celeriac_redis.results import RedisResultStore
+from celeriac_redis.transport import RedisTransport
+
+LEASE_SECONDS = 1.0
+
+WORKER_RIGHTS = (
+    "~*", "&*", "+@read", "+@write", "+@pubsub", "+@scripting", "+@transaction", "+@connection", "-@dangerous",
+    "+time", "+info", "+role", "+cluster|slots",
+)  # fmt: skip
+"""What docs/how-to/run-on-redis.md gives to the user of workers and clients."""
+
+
+class Place:
+    """Stores that are lent out one by one: each of `urls` is one, which `empty` empties, given its number."""
+
+    def __init__(self, urls: Sequence[str], empty: Callable[[int], Any], **options: Any) -> None:
+        self.empty = empty
+        self.options = options
+        self._urls = urls
+        self._free = list(range(len(urls)))
+
+    @contextmanager
+    def _store(self) -> Iterator[str]:
+        number = self._free.pop(0)
+        try:
+            self.empty(number)
+            yield self._urls[number]
+        finally:
+            self._free.append(number)
+
+    @contextmanager
+    def transport(self) -> Iterator[StoreHarness[RedisTransport]]:
+        options = {"lease_seconds": LEASE_SECONDS, **self.options}
+        with self._store() as url:
+            yield StoreHarness(RedisTransport, url, virtual=False, options=options, results=self._results)
+
+    @contextmanager
+    def results(self) -> Iterator[StoreHarness[RedisResultStore]]:
+        with self._store() as url:
+            yield StoreHarness(RedisResultStore, url, virtual=False, options=self.options)
+
+    @contextmanager
+    def coordinator(self) -> Iterator[StoreHarness[RedisCoordinator]]:
+        with self._store() as url:
+            yield StoreHarness(RedisCoordinator, url, virtual=False, options=self.options)
+
+    def _results(self, address: Address, context: Context) -> RedisResultStore:
+        return RedisResultStore(address, Context(clock=context.clock, holder=context.holder, options=self.options))
+
+
+def server_place(server: RedisServer, **options: Any) -> Place:
+    """Return the place of a single server."""
+    return Place(
+        [server.database(number) for number in range(4)],
+        lambda number: server.run_in(number, "FLUSHDB"),
+        **options,
+    )
+
+
+def cluster_place(cluster: RedisCluster) -> Place:
+    """Return the place of a Cluster."""
+    return Place([cluster.url], lambda _: cluster.empty())
+
+
+def sentinel_place(trio: RedisSentinels) -> Place:
+    """Return the place of a primary that Sentinels know."""
+    return Place([trio.database(number) for number in range(4)], lambda number: trio.primary.run_in(number, "FLUSHDB"))

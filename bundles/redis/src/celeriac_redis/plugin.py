@@ -26,7 +26,8 @@ FIX: Final = "Run: pip install 'celeriac[redis]'."
 
 TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
     delays=True,
-    priorities=10,
+    priorities=4,
+    priority_step=3,
     exchanges=frozenset({"direct", "topic", "fanout"}),
     leases=True,
     commits=True,
@@ -74,6 +75,12 @@ TRANSPORT_OPTIONS: Final[Mapping[str, Option]] = {
     **CONNECTION_OPTIONS,
     "lease_seconds": Option(
         type=float, default=30.0, doc="How long a worker that stopped renewing keeps what it holds."
+    ),
+    "priority_steps": Option(
+        type=str, default="0,3,6,9", doc="Which priorities have a list of their own; the others use the next lower one."
+    ),
+    "lowest_priority_first": Option(
+        type=bool, default=False, doc="Serve priority 0 first and 9 last, as Celery does on Redis."
     ),
 }
 RESULT_OPTIONS: Final[Mapping[str, Option]] = {

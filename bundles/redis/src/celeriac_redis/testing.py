@@ -26,8 +26,9 @@ from celeriac_redis.link import Link, LinkLost
 from celeriac_redis.location import locate
 from celeriac_redis.plugin import CONNECTION_OPTIONS
 from celeriac_redis.results import RedisResultStore
+from celeriac_redis.transport import RedisTransport
 
-__all__ = ["connect", "coordinator", "results", "running_server", "store"]
+__all__ = ["connect", "coordinator", "results", "running_server", "store", "transport"]
 
 _PROGRAMS = ("redis-server", "valkey-server")
 _DATABASES = 16
@@ -124,6 +125,14 @@ def store() -> Iterator[str]:
     finally:
         link.close()
         databases.give(url)
+
+
+@contextmanager
+def transport() -> Iterator[StoreHarness[RedisTransport]]:
+    """Give an empty database to transports whose leases last a second."""
+    with store() as url:
+        options = {"lease_seconds": 1.0}
+        yield StoreHarness(RedisTransport, url, virtual=False, options=options, results=RedisResultStore)
 
 
 @contextmanager

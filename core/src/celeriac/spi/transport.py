@@ -51,6 +51,8 @@ class TransportCapabilities(Struct, frozen=True, kw_only=True):
     """Keeps messages back until they are due."""
     priorities: int = 0
     """How many levels it tells apart; 0 is none."""
+    priority_step: int = 1
+    """How many numbers make one level: with 3, the priorities 0, 1 and 2 are alike."""
     exchanges: frozenset[str] = frozenset()
     """Exchange types it resolves, of direct, topic and fanout (class `Declares`)."""
     leases: bool = False

@@ -1,0 +1,136 @@
+-- uses: moments returning delaying routing records
+-- Carry out verdicts, each with its records and follow-ups, in one step. A verdict whose delivery this holder no longer
+-- holds under a lease in force is refused: nothing of it takes effect.
+--
+-- KEYS  where the answer is remembered, then the main list of each queue that something was taken from, then for each
+--       target its list.
+-- ARGV  holder, sequence number of this call in its slot, number of queues, number of targets, how long the answer is
+--       remembered in milliseconds; what own keys begin with for each queue, then for each target; the step of each
+--       target; then the verdicts, each as
+--         action    a: acknowledge, r, u: back to the front, counted or not, R, U: the same after a delay,
+--                   d: to the dead letters, p: to the parked ones, n: there is no delivery
+--         queue, field                  unless n
+--         microseconds                  of a delay
+--         reason                        of a letter
+--         number of records, each:      key, payload, milliseconds to live or 0, rank
+--         number of follow-ups, each:   target, moment when it is due in microseconds or '', message
+--                                       or 0, channel, message, for subscribers
+-- Answer: the numbers of the refused verdicts, from 0, with commas between.
+-- A call that is repeated, or that comes after `resolve` declared it lost, has no further effect.
+-- Bounded by: the caller, who divides verdicts into calls.
+local answer_key, holder, sequence = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local queues, targets = tonumber(ARGV[3]), tonumber(ARGV[4])
+local last, said = (redis.call('GET', answer_key) or '0:'):match('^(%d+):(.*)$')
+if tonumber(last) >= sequence then return said end
+
+local now = clock()
+local first_base, first_target = 5, 5 + queues
+for target = 1, targets do
+  local base = ARGV[first_target + target]
+  if not (check_kind(KEYS[1 + queues + target], 'list') and check_kind(base .. 'delayed', 'zset')) then
+    return redis.error_reply(WRONG_KIND)
+  end
+end
+
+local held, alive, emptied, returned = {}, {}, {}, {}
+for queue = 1, queues do
+  local base = ARGV[first_base + queue]
+  local lapses = redis.call('ZSCORE', base .. 'leases', holder)
+  held[queue] = base .. 'held:' .. holder
+  alive[queue] = lapses and tonumber(lapses) > now
+  returned[queue] = {}
+end
+
+local number, refused = 0, {}
+local letters = {d = 'dead', p = 'parked'}
+
+-- Carry out one action; return whether the delivery was held.
+local function act(action, queue, field, extra)
+  if not alive[queue] then return false end
+  if action == 'a' then
+    if redis.call('HDEL', held[queue], field) == 0 then return false end
+    emptied[queue] = true
+    return true
+  end
+  local raw = redis.call('HGET', held[queue], field)
+  if not raw then return false end
+  redis.call('HDEL', held[queue], field)
+  emptied[queue] = true
+  local base, step = ARGV[first_base + queue], field:sub(21, 21)
+  if letters[action] then
+    local member = string.format('%016.0f%06d%s%d:', now, number, step, #extra) .. extra .. raw
+    redis.call('ZADD', base .. letters[action], 0, member)
+    number = number + 1
+    return true
+  end
+  if action == 'r' or action == 'R' then raw = raised(raw) end
+  if action == 'R' or action == 'U' then
+    number = delay(base, base .. 'alarm', now, number, {now + tonumber(extra), 'f' .. step, raw})
+  else
+    local list = returned[queue]
+    list[#list + 1] = {field, raw}
+  end
+  return true
+end
+
+-- Read past one follow-up, publishing it if `wanted`; return where the next thing is.
+local function follow(at, wanted)
+  local target, due, raw = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+  if wanted then
+    if target == 0 then
+      redis.call('PUBLISH', due, raw)
+    elseif due == '' or tonumber(due) <= now then
+      redis.call('LPUSH', KEYS[1 + queues + target], raw)
+    else
+      local base = ARGV[first_target + target]
+      local step = ARGV[first_target + targets + target]
+      number = delay(base, base .. 'alarm', now, number, {due, 'b' .. step, raw})
+    end
+  end
+  return at + 3
+end
+
+-- Read past one record, storing it if `wanted`; return where the next thing is.
+local function put_record(at, wanted)
+  if wanted then celeriac_store(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]) end
+  return at + 4
+end
+
+local at, index = first_target + 2 * targets + 1, 0
+while at <= #ARGV do
+  local action, done = ARGV[at], true
+  at = at + 1
+  if action ~= 'n' then
+    local queue, field, extra = tonumber(ARGV[at]), ARGV[at + 1], nil
+    at = at + 2
+    if action ~= 'a' and action ~= 'r' and action ~= 'u' then
+      extra = ARGV[at]
+      at = at + 1
+    end
+    done = act(action, queue, field, extra)
+  end
+  local records = tonumber(ARGV[at])
+  at = at + 1
+  for _ = 1, records do at = put_record(at, done) end
+  local followups = tonumber(ARGV[at])
+  at = at + 1
+  for _ = 1, followups do at = follow(at, done) end
+  if not done then refused[#refused + 1] = index end
+  index = index + 1
+end
+
+for queue = 1, queues do
+  local list = returned[queue]
+  -- The youngest first, so that the oldest comes first again.
+  table.sort(list, function(one, other) return one[1] > other[1] end)
+  for _, each in ipairs(list) do
+    redis.call('RPUSH', list_of(KEYS[1 + queue], each[1]:sub(21, 21)), each[2])
+  end
+  if emptied[queue] and redis.call('EXISTS', held[queue]) == 0 then
+    redis.call('ZREM', ARGV[first_base + queue] .. 'leases', holder)
+  end
+end
+
+said = table.concat(refused, ',')
+redis.call('SET', answer_key, ARGV[2] .. ':' .. said, 'PX', ARGV[5])
+return said

@@ -16,4 +16,6 @@ class TestInstalledPools(PoolContract):
     @pytest.fixture(params=MODULES.values(), ids=MODULES.keys())
     def pool_harness(self, request: pytest.FixtureRequest) -> Iterator[PoolHarness]:
         with open_harness(request.param, "pool") as harness:
+            if harness.needs_patch:
+                pytest.skip(f"needs a process patched for {harness.needs_patch}: see test_green_pools.py")
             yield harness

@@ -54,7 +54,7 @@ class GeventHub(Hub):
         return _Limit(seconds, error)
 
     def kill(self, greenlet: Greenlet) -> None:
-        gevent.kill(greenlet, _Exit, block=False)
+        gevent.kill(greenlet, _Exit)  # does not wait
 
     def original(self, module: str, name: str) -> Any:
         return monkey.get_original(module, name)

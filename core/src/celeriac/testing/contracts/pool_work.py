@@ -46,6 +46,7 @@ class WorkContract:
             pool.drain()
             while submitting.is_alive():
                 pool.drain()
+                time.sleep(0)  # greenlets have a turn only when somebody waits
 
             pool.wait_reported(set(pool.submitted) - set(pool.returned))
             assert not set(pool.returned) & set(pool.started())

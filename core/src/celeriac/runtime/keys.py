@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from celeriac.runtime.consumer import Consumer, Generation
     from celeriac.runtime.executor import Executor
     from celeriac.runtime.inflight import Inflight
+    from celeriac.runtime.pool_control import PoolControl
     from celeriac.runtime.prefetch import Prefetch
     from celeriac.runtime.receiver import Receiver
     from celeriac.runtime.settler import Settler
@@ -32,6 +33,7 @@ __all__ = [
     "INFLIGHT",
     "LEASE",
     "POOL",
+    "POOL_CONTROL",
     "PREFETCH",
     "RECEIVING",
     "RESULTS",
@@ -51,6 +53,7 @@ PREFETCH: Key[Prefetch] = Key("prefetch")
 EXECUTOR: Key[Executor] = Key("executor")
 SETTLER: Key[Settler] = Key("settler")
 POOL: Key[Pool] = Key("pool")
+POOL_CONTROL: Key[PoolControl] = Key("pool-control")
 SETTLING: Key[None] = Key("settling")
 
 # Provided last in the worker blueprint: the connection's state machine is running.

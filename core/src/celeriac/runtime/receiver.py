@@ -99,7 +99,11 @@ class Receiver:
             return 0
         target = self._prefetch.target
         low = target // 2 if target > self._prefetch.slots else target - 1
-        if len(self._inflight) > low and not self._inflight.wait_until_at_most(low, 1.0, unless=self._stopping.is_set):
+        if len(self._inflight) > low:
+            self._inflight.wait_until_at_most(
+                low, 1.0, unless=lambda: self._stopping.is_set() or self._prefetch.target > target
+            )
+        if len(self._inflight) > low and self._prefetch.target <= target:
             return 0
         return self._prefetch.target - len(self._inflight)
 

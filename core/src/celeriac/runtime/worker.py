@@ -34,11 +34,13 @@ from celeriac.runtime.keys import (
     GENERATION,
     INFLIGHT,
     POOL,
+    POOL_CONTROL,
     PREFETCH,
     RECEIVING,
     SETTLER,
     WORKER,
 )
+from celeriac.runtime.pool_control import PoolControl, RunState
 from celeriac.runtime.refusals import refuse_what_pool_lacks
 from celeriac.runtime.shutdown import Level, Signals, StopRequest
 from celeriac.runtime.worker_steps import WORKER_STEPS
@@ -113,6 +115,7 @@ class Worker:
         self._owns_process = False
         self._exitcode = EXIT_OK
         self._retiring = threading.Lock()
+        self._running: Running | None = None
         self._signals: Signals | None = None
         app.import_modules()
         app.finalize()
@@ -181,6 +184,7 @@ class Worker:
         running = start(self.worker_graph, values, timeout=BOOT_SECONDS, unwind_timeout=UNWIND_SECONDS)
         pool = running.get(POOL)
         self._main = pool if isinstance(pool, RunsInMain) else None
+        self._running = running
         self._booted = True
         threading.Thread(target=self._stop_when_asked, args=(running,), name="celeriac-stopper", daemon=True).start()
         try:
@@ -237,6 +241,24 @@ class Worker:
         logger.warning("worker retires: %s", reason, extra={"event": "worker_retires", "reason": reason})
         self._exitcode = EXIT_RETIRED
         self._ask(Level.WARM, None)
+
+    def terminate(self, task_id: str, signal: str = "TERM") -> bool:
+        """End every run of a task by force; see `PoolControl.terminate`."""
+        return self._control.terminate(task_id, signal)
+
+    def resize(self, slots: int) -> None:
+        """Have so many slots from now on; see `PoolControl.resize`."""
+        self._control.resize(slots)
+
+    def pool_state(self) -> list[RunState]:
+        """Return every task that runs now, the one that began first first."""
+        return self._control.state()
+
+    @property
+    def _control(self) -> PoolControl:
+        if self._running is None:
+            raise RuntimeError("This worker does not run: it has no pool.")
+        return self._running.get(POOL_CONTROL)
 
     def purge_if_asked(self, transport: Any) -> None:
         """Delete what waits on the queues, once, where the worker was started to do so."""

@@ -16,7 +16,19 @@ from celeriac.runtime.consumer import Consumer
 from celeriac.runtime.executor import Executor
 from celeriac.runtime.inflight import Inflight
 from celeriac.runtime.journal import Journal
-from celeriac.runtime.keys import APP, CONSUMER, EXECUTOR, INFLIGHT, POOL, PREFETCH, SETTLER, SETTLING, WORKER
+from celeriac.runtime.keys import (
+    APP,
+    CONSUMER,
+    EXECUTOR,
+    INFLIGHT,
+    POOL,
+    POOL_CONTROL,
+    PREFETCH,
+    SETTLER,
+    SETTLING,
+    WORKER,
+)
+from celeriac.runtime.pool_control import PoolControl
 from celeriac.runtime.prefetch import Prefetch
 from celeriac.runtime.rebalance import Rebalancer
 from celeriac.runtime.settler import Settler
@@ -81,8 +93,8 @@ class PoolStep(Step):
     """Make the slots ready, before this process has a thread: a pool may fork here, and only here."""
 
     name = "pool"
-    needs: tuple[Key[Any], ...] = (APP, EXECUTOR, INFLIGHT, SETTLER, WORKER)
-    provides: tuple[Key[Any], ...] = (POOL,)
+    needs: tuple[Key[Any], ...] = (APP, EXECUTOR, INFLIGHT, PREFETCH, SETTLER, WORKER)
+    provides: tuple[Key[Any], ...] = (POOL, POOL_CONTROL)
 
     def start(self, boot: Boot) -> None:
         worker, settler, conf = boot.get(WORKER), boot.get(SETTLER), boot.get(APP).conf
@@ -108,6 +120,7 @@ class PoolStep(Step):
         boot.defer(lambda: pool.stop(boot.remaining()))
         worker.listen_to_signals()
         boot.provide(POOL, pool)
+        boot.provide(POOL_CONTROL, PoolControl(worker.pool_name, pool, inflight, boot.get(PREFETCH)))
 
 
 class SettlingStep(Step):

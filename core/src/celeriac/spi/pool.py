@@ -30,7 +30,7 @@ from celeriac.model.outcome import Outcome
 from celeriac.model.request import Request
 from celeriac.spi.declaration import Option
 
-__all__ = ["Killed", "Kills", "Pool", "PoolCapabilities", "PoolContext", "Rebuild", "Resizes", "RunsInMain"]
+__all__ = ["Killed", "Kills", "Places", "Pool", "PoolCapabilities", "PoolContext", "Rebuild", "Resizes", "RunsInMain"]
 
 
 class Killed(BaseException):
@@ -175,6 +175,14 @@ class Resizes(ABC):
     @abstractmethod
     def resize(self, concurrency: int) -> None:
         """Have so many slots from now on; those that are too many end after what they run. Returns at once."""
+
+
+class Places(ABC):
+    """Tells where its runs are."""
+
+    @abstractmethod
+    def place(self, key: int) -> int | str | None:
+        """Return the number of the process that runs a key, or the name of its thread; None if it does not run."""
 
 
 class RunsInMain(ABC):

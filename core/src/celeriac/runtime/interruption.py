@@ -3,7 +3,7 @@
 CPython raises what `PyThreadState_SetAsyncExc` leaves with a thread at that thread's next check between byte codes, so
 not while it is inside a call of C: a `time.sleep` ends first. One such exception could come too late, into whatever the
 thread does after the task. So it is only given while the run is open, under a lock, and whoever closes the run takes
-back one that has not come yet. It may still come on the way to `close`; see there.
+back one that has not come yet. See `Interruption.run`.
 
 Between two byte codes may be inside a library that has just taken a lock and not yet entered its `try`: that lock would
 never be free again. So the watcher looks at what the thread does first, and asks again a little later while that is
@@ -18,9 +18,11 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["AGAIN_SECONDS", "PATIENCE_SECONDS", "Interruption", "interruptible", "raising"]
+
+T = TypeVar("T")
 
 PATIENCE_SECONDS = 1.0
 """How long to wait for the thread to be in code of the task's own."""
@@ -38,7 +40,7 @@ _NEVER_IN = frozenset((module, function) for module, functions in _TAKES_LOCKS f
 _NEVER_MODULES = ("importlib._bootstrap", "importlib._bootstrap_external")
 _BETWEEN = ("celeriac.client.task", "celeriac.testing.")
 """Parts of Celeriac that stand between the pool and a task's code, or take its place."""
-_BELOW = frozenset({"celeriac.runtime.executor", "celeriac.runtime.thread_slot", "celeriac_solo.pool"})
+_BELOW = frozenset(f"celeriac.runtime.{name}" for name in ("executor", "interruption", "alarm", "driving"))
 """What calls tasks: nothing below it is looked at."""
 
 
@@ -83,18 +85,7 @@ def raising(make: Callable[[], BaseException]) -> type[BaseException]:
 
 
 class Interruption:
-    """One thread's readiness to be interrupted; the watcher calls `interrupt`, the thread itself everything else.
-
-    `close` may be cut short by the very exception it is to take back. At most two come in one opening, a soft limit
-    and then an end, so a thread that wraps its run like this is through when the last `close` returns:
-
-        try:
-            try:
-                try: interruption.open(this); run()
-                finally: interruption.close()
-            finally: interruption.close()
-        except BaseException: interruption.close(); …
-    """
+    """One thread's readiness to be interrupted; `interrupt` and `doom` are called from other threads."""
 
     __slots__ = ("_final", "_given", "_lock", "_run", "_thread")
 
@@ -105,11 +96,31 @@ class Interruption:
         self._given = False
         self._final = False
 
-    def open(self, run: object) -> None:
-        """Allow interruptions of the calling thread in this run, which is any object of its own."""
-        self._thread = threading.get_ident()
-        with self._lock:
-            self._run = run
+    def run(self, run: object, opened: Callable[[], None], call: Callable[..., T], *arguments: Any) -> T:
+        """Call something in which interruptions may come, and none after; `run` is any object of its own.
+
+        `opened` is called first, when they may come already. `close` may be cut short by the very exception that it
+        is to take back. At most two come, a soft limit and then an end; so the third `close` is not cut short. And what
+        `call` returns goes into a list by a call of C, so that it is not lost on its way into a variable.
+
+        Raises: what `call` raises, or what it was interrupted with.
+        """
+        results: list[T] = []
+        try:
+            try:
+                try:
+                    self._open(run)
+                    opened()
+                    results.extend(map(call, *((argument,) for argument in arguments)))
+                finally:
+                    self.close()
+            finally:
+                self.close()
+        except BaseException:
+            self.close()
+            if not results:
+                raise
+        return results[0]
 
     def doom(self, run: object, thread: int | None) -> None:
         """Allow interruptions of a thread that nobody counts on any more, until its final `close`."""
@@ -126,6 +137,11 @@ class Interruption:
             if self._given:
                 self._given = False
                 _give(self._thread, None)
+
+    def _open(self, run: object) -> None:
+        self._thread = threading.get_ident()
+        with self._lock:
+            self._run = run
 
     def interrupt(self, run: object, make: Callable[[], BaseException], *, patient: bool) -> bool:
         """Raise what `make` returns in a run, if the moment is good; return whether there is no need to ask again."""

@@ -13,24 +13,65 @@ import logging
 import math
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 from celeriac.errors import SoftTimeLimitExceeded, TimeLimitExceeded
-from celeriac.runtime.interruption import AGAIN_SECONDS, PATIENCE_SECONDS
+from celeriac.model.request import Request
+from celeriac.runtime.interruption import AGAIN_SECONDS, PATIENCE_SECONDS, Interruption
 
-if TYPE_CHECKING:
-    from celeriac.runtime.thread_slot import RunLimits, ThreadSlot
-    from celeriac.runtime.thread_slots import ThreadSlots
-
-__all__ = ["LimitWatch"]
+__all__ = ["LimitWatch", "RunLimits", "WatchedPool", "WatchedSlot"]
 
 log: logging.Logger = logging.getLogger(__name__)
 
 
-class LimitWatch:
+class RunLimits(Struct):
+    """When a run reaches its limits, by `time.monotonic()`; infinite where it has none, or was told."""
+
+    request: Request
+    soft_at: float
+    hard_at: float
+
+    @classmethod
+    def of(cls, request: Request, soft: float | None, hard: float | None) -> RunLimits:
+        """Return the limits of a run that begins now, in seconds; None is no limit."""
+        now = time.monotonic()
+        return cls(request, math.inf if soft is None else now + soft, math.inf if hard is None else now + hard)
+
+
+class WatchedSlot(Protocol):
+    """A thread that runs tasks, as the watch sees it."""
+
+    limits: RunLimits | None
+    interruption: Interruption
+    told_to_end: float | None
+    """Since when the thread is to end, by `time.monotonic()`; None where that is not so, or cannot be missed."""
+
+
+S = TypeVar("S", bound=WatchedSlot)
+
+
+class WatchedPool(Protocol[S]):
+    """A pool whose slots are threads, as the watch sees it."""
+
+    @property
+    def slots(self) -> Sequence[S]:
+        """The slots there are now."""
+
+    @property
+    def stuck(self) -> Sequence[S]:
+        """Threads that were given up and have not ended."""
+
+    def end_by_force(self, slot: S, request: Request, error: Exception) -> bool:
+        """End a run that has reached its hard limit."""
+
+
+class LimitWatch(Generic[S]):
     """Watches the slots of one pool."""
 
-    def __init__(self, pool: ThreadSlots, name: str) -> None:
+    def __init__(self, pool: WatchedPool[S], name: str) -> None:
         self._pool = pool
         self._name = name
         self._lock = threading.Lock()
@@ -39,8 +80,15 @@ class LimitWatch:
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def expect(self, moment: float) -> None:
-        """Look again at this moment, by `time.monotonic()`, if not before."""
+    def expect(self, limits: RunLimits) -> None:
+        """Look again when the first of these limits is reached, if not before. They must be in their slot by now."""
+        self._expect(min(limits.soft_at, limits.hard_at))
+
+    def expect_end(self) -> None:
+        """Look now: a thread was told to end."""
+        self._expect(-math.inf)
+
+    def _expect(self, moment: float) -> None:
         if self._thread is None:
             self._start()
         if moment < self._wakes_at:
@@ -84,7 +132,7 @@ class LimitWatch:
                 wakes_at = min(wakes_at, _end(slot, now, slot.told_to_end))
         return wakes_at
 
-    def _keep(self, slot: ThreadSlot, limits: RunLimits, now: float) -> float:
+    def _keep(self, slot: S, limits: RunLimits, now: float) -> float:
         """Do what is due for one run; return when to look again."""
         request = limits.request
         if now >= limits.hard_at and request.time_limit is not None:
@@ -99,7 +147,7 @@ class LimitWatch:
         return min(limits.soft_at, limits.hard_at)
 
 
-def _end(slot: ThreadSlot, now: float, since: float) -> float:
+def _end(slot: WatchedSlot, now: float, since: float) -> float:
     patient = now < since + PATIENCE_SECONDS
     if slot.interruption.interrupt(slot, lambda: SystemExit("its task was given up"), patient=patient):
         slot.told_to_end = None

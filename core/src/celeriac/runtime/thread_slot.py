@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
-
-from msgspec import Struct
 
 from celeriac.model.outcome import Outcome
 from celeriac.model.request import Request
 from celeriac.runtime.interruption import Interruption
+from celeriac.runtime.limit_watch import RunLimits
 
 if TYPE_CHECKING:
     from celeriac.runtime.driving import Driven, TaskLoop
     from celeriac.runtime.thread_slots import ThreadSlots
 
-__all__ = ["RunLimits", "ThreadSlot"]
+__all__ = ["ThreadSlot"]
 
 log: logging.Logger = logging.getLogger(__name__)
-
-
-class RunLimits(Struct):
-    """When a run reaches its limits, by `time.monotonic()`; infinite where it has none, or was told."""
-
-    request: Request
-    soft_at: float
-    hard_at: float
 
 
 class ThreadSlot(threading.Thread):
@@ -157,37 +148,20 @@ class ThreadSlot(threading.Thread):
             return context.failed(request, error)
 
     def _run_limited(self, request: Request) -> Outcome:
-        """Run a request with limits: at any byte code in here an exception may come, until `close` has returned.
-
-        The outcome goes into a list by a call of C, so that none is lost between its return and its assignment.
-        """
-        interruption = self.interruption
-        outcomes: list[Outcome] = []
+        call = self._run_coroutine if self._is_async(request) else self._context.execute
+        run: Callable[..., Outcome] = self._variables.copy().run
         try:
-            try:
-                try:
-                    interruption.open(request)
-                    self._expect(request)
-                    self._context.started(request)
-                    call = self._run_coroutine if self._is_async(request) else self._context.execute
-                    outcomes.extend(map(self._variables.copy().run, (call,), (request,)))
-                finally:
-                    self.limits = None
-                    interruption.close()
-            finally:
-                interruption.close()
+            return self.interruption.run(request, lambda: self._begin(request), run, call, request)
         except BaseException as error:  # noqa: BLE001  as in `_run_one`
-            interruption.close()
-            return outcomes[0] if outcomes else self._context.failed(request, error)
-        return outcomes[0]
+            return self._context.failed(request, error)
+        finally:
+            self.limits = None
 
-    def _expect(self, request: Request) -> None:
-        now, soft, hard = time.monotonic(), request.soft_time_limit, request.time_limit
-        if self._is_async(request):
-            soft = None  # its loop raises it, where the coroutine waits
-        limits = RunLimits(request, math.inf if soft is None else now + soft, math.inf if hard is None else now + hard)
-        self.limits = limits
-        self._pool.watch.expect(min(limits.soft_at, limits.hard_at))
+    def _begin(self, request: Request) -> None:
+        soft = None if self._is_async(request) else request.soft_time_limit  # raised on its loop, where it waits
+        self.limits = RunLimits.of(request, soft, request.time_limit)
+        self._pool.watch.expect(self.limits)
+        self._context.started(request)
 
     def _run_coroutine(self, request: Request) -> Outcome:
         from celeriac.runtime.driving import Driven, TaskLoop, awaiting  # noqa: PLC0415  the first async task loads asyncio

@@ -68,7 +68,7 @@ class ThreadSlots(Pool, Kills, Resizes):
         self.stopped: bool = False
         self.surplus: int = 0
         """How many slots are to end after what they run."""
-        self.watch: LimitWatch = LimitWatch(self, f"{name}-watch")
+        self.watch: LimitWatch[ThreadSlot] = LimitWatch(self, f"{name}-watch")
         self.stuck: list[ThreadSlot] = []
         """Threads that were given up and have not ended."""
         self._name = name
@@ -195,7 +195,7 @@ class ThreadSlots(Pool, Kills, Resizes):
             extra={"event": "task_ended_by_force", "task": request.task, "task_id": request.id},
         )
         slot.tell_to_end()
-        self.watch.expect(0.0)
+        self.watch.expect_end()
         self._retire_if_too_many()
         return True
 

@@ -7,7 +7,7 @@ from celeriac.spi.pool import PoolCapabilities
 
 __all__ = ["CAPABILITIES", "pool"]
 
-CAPABILITIES = PoolCapabilities(default_concurrency=1)
+CAPABILITIES = PoolCapabilities(soft_limits=True, default_concurrency=1)
 
 pool: Declaration = Declaration(
     spi_version=1,

@@ -13,6 +13,7 @@ from celeriac.errors import InternalError, Unsupported
 from celeriac.model.request import Request
 from celeriac.spi.pool import Pool, PoolContext, RunsInMain
 from celeriac_solo.plugin import CAPABILITIES
+from celeriac_solo.runner import MainRunner
 
 __all__ = ["SoloPool"]
 
@@ -25,6 +26,10 @@ class SoloPool(Pool, RunsInMain):
        nothing that is finished waits behind what runs, and no timer is needed.
     3. `stop` waits for `serve` to return. At the deadline it takes the running request away under the lock; what
        that run brings afterwards is dropped.
+
+    4. A soft limit is raised in the task by SIGALRM. Where that cannot be, as `serve` runs in another thread or the
+       system has no such clock, it is raised by an exception from a thread of its own, which cannot end a call of C.
+       A coroutine gets it from its loop.
 
     A second slot would be a second thread: a concurrency other than 1 is refused. A KeyboardInterrupt or SystemExit
     that comes out of `execute` leaves through `serve`, as the main thread is where they belong; the request that ran
@@ -50,6 +55,9 @@ class SoloPool(Pool, RunsInMain):
         self._ending = False
         self._stopped = False
         self._context = Context()
+        # Without `aexecute`, `execute` runs coroutines too.
+        self._is_async = context.is_async if context.aexecute is not None else lambda _: False
+        self._runner = MainRunner(context)
 
     def serve(self) -> None:
         """Run what is submitted until `stop` or `interrupt`; after either it returns at once."""
@@ -63,6 +71,7 @@ class SoloPool(Pool, RunsInMain):
                 else:
                     self._run(request)
         finally:
+            self._runner.close()
             with self._lock:
                 self._serving = False
                 self._ended.notify_all()
@@ -121,7 +130,10 @@ class SoloPool(Pool, RunsInMain):
     def _run(self, request: Request) -> None:
         try:
             self.context.started(request)
-            outcome = self._context.copy().run(self.context.execute, request)
+            if request.soft_time_limit is None and not self._is_async(request):
+                outcome = self._context.copy().run(self.context.execute, request)
+            else:
+                outcome = self._context.copy().run(self._runner.run, request)
         except Exception as error:  # noqa: BLE001  by contract there is none; a defect must not end the worker
             outcome = self.context.failed(request, error)
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from celeriac.model.record import FAILURE, SUCCESS
-from celeriac.testing.contracts.pool_rig import PoolRig, needs, rig
+from celeriac.testing.contracts.pool_rig import PoolRig, needs, needs_slots, rig
 from celeriac.testing.contracts.pool_tasks import BRIEF_SECONDS
 from celeriac.testing.harness import PoolHarness
 
@@ -59,6 +59,7 @@ class LimitsContract:
     def test_a_soft_limit_does_not_reach_the_run_beside_it(self, pool_harness: PoolHarness) -> None:
         with rig(pool_harness, 2) as pool:
             needs(pool, "soft_limits")
+            needs_slots(pool, 2)
             pool.submit(beside := pool.interruptible("gated", gate="beside"))
             pool.submit(limited := pool.interruptible("gated", soft=SOFT))
             pool.outcome(limited)
@@ -113,6 +114,7 @@ class LimitsContract:
     def test_a_hard_limit_does_not_reach_the_run_beside_it(self, pool_harness: PoolHarness) -> None:
         with rig(pool_harness, 2) as pool:
             needs(pool, "hard_limits")
+            needs_slots(pool, 2)
             pool.submit(beside := pool.interruptible("gated", gate="beside"))
             pool.submit(limited := pool.interruptible("gated", hard=HARD))
             pool.outcome(limited)

@@ -23,7 +23,7 @@ from celeriac.spi.pool import Pool, PoolContext, RunsInMain
 from celeriac.testing.contracts.pool_tasks import ASYNC_TASKS, aexecute, execute, failed, is_async
 from celeriac.testing.harness import PoolHarness
 
-__all__ = ["PoolRig", "needs", "rig"]
+__all__ = ["PoolRig", "needs", "needs_slots", "rig"]
 
 MACHINE_SECONDS = 4.0
 """What a loaded machine may add to a promise of one second."""
@@ -298,3 +298,10 @@ def _children() -> set[int]:
         except OSError:  # a thread that has just ended
             continue
     return found
+
+
+def needs_slots(pool: PoolRig, count: int) -> None:
+    """Skip a test for which a pool has too few slots, whatever it is asked for."""
+    if pool.slots < count:
+        assert pool.pool.capabilities.default_concurrency == pool.slots, "fewer slots than it was asked for"
+        pytest.skip(f"a pool of {pool.slots} slot")

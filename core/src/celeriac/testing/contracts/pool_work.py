@@ -14,7 +14,7 @@ import pytest
 from celeriac.errors import InternalError
 from celeriac.model.record import FAILURE
 from celeriac.spi.pool import RunsInMain
-from celeriac.testing.contracts.pool_rig import PoolRig, rig
+from celeriac.testing.contracts.pool_rig import PoolRig, needs_slots, rig
 from celeriac.testing.contracts.pool_tasks import BIG_BYTES
 from celeriac.testing.harness import PoolHarness
 
@@ -118,7 +118,7 @@ class WorkContract:
 
     def test_no_task_waits_behind_a_running_one_while_a_slot_is_free(self, pool_harness: PoolHarness) -> None:
         with rig(pool_harness, 2) as pool:
-            _needs_slots(pool, 2)
+            needs_slots(pool, 2)
             pool.submit(pool.request("gated"), *pool.requests(200))
             long, *short = pool.submitted
 
@@ -328,12 +328,6 @@ def _one_cycle(harness: PoolHarness) -> None:
 def _descriptors() -> int:
     """How many descriptors this process has open; 0 where the system does not tell."""
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
-def _needs_slots(pool: PoolRig, count: int) -> None:
-    if pool.slots < count:
-        assert pool.pool.capabilities.default_concurrency == pool.slots, "fewer slots than it was asked for"
-        pytest.skip(f"a pool of {pool.slots} slot")
 
 
 def _runs_in_main(pool: PoolRig) -> RunsInMain:

@@ -2,6 +2,8 @@
 
 # No `from __future__ import annotations` here: `Family` reads the types themselves.
 
+from typing import Any
+
 from celeriac.config.setting import Family, at_least, declare
 
 __all__ = ["WorkerSettings"]
@@ -13,6 +15,7 @@ class WorkerSettings(Family):
     """The worker."""
 
     worker_pool: str | None = declare(None, "Name of the pool; None is prefork where it is installed, else threads.")
+    worker_pool_options: dict[str, Any] = declare({}, "Options of the pool; `celeriac plugins` lists them.")
     worker_concurrency: int | None = declare(
         None, "Slots of the pool; None is the pool's own choice, mostly the number of processors.", check=at_least(1)
     )

@@ -33,6 +33,7 @@ from celeriac.runtime.prefetch import Prefetch
 from celeriac.runtime.rebalance import Rebalancer
 from celeriac.runtime.settler import Settler
 from celeriac.spi.pool import PoolContext
+from celeriac.spi.service import read_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +114,7 @@ class PoolStep(Step):
                 max_tasks_per_child=conf.worker_max_tasks_per_child,
                 max_memory_per_child=conf.worker_max_memory_per_child,
                 clock=worker.clock,
-                options=worker.options,
+                options={**worker.options, **_options(worker)},
             ),
         )
         pool.start()
@@ -135,6 +136,12 @@ class SettlingStep(Step):
         settler.start()
         boot.defer(settler.stop)
         boot.provide(SETTLING, None)
+
+
+def _options(worker: Worker) -> dict[str, Any]:
+    """Return every option of the pool. Raises: UnknownSetting, InvalidSetting: in `worker_pool_options`."""
+    given = worker.app.conf.worker_pool_options
+    return read_options(worker.pool_class.options, None, given, source="worker_pool_options")
 
 
 def _on_start(worker: Worker, inflight: Inflight, settler: Settler, executor: Executor) -> Callable[[Request], None]:

@@ -31,16 +31,16 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 def read_options(
-    declared: Mapping[str, Option], address: Address, given: Mapping[str, Any], *, source: str
+    declared: Mapping[str, Option], address: Address | None, given: Mapping[str, Any], *, source: str
 ) -> dict[str, Any]:
-    """Return every declared option: from the URL's query, else from `given`, else its default.
+    """Return every declared option: from the URL's query, if there is one, else from `given`, else its default.
 
     Texts are converted to the declared type; a truth value is one of 1/0, true/false, yes/no, on/off.
 
     Raises: UnknownSetting, InvalidSetting: with the nearest name, or the type that was expected.
     """
     values = {name: option.default for name, option in declared.items()}
-    for name, value in {**given, **address.query}.items():
+    for name, value in {**given, **(address.query if address is not None else {})}.items():
         if name not in declared:
             raise UnknownSetting(name, declared, source=source)
         values[name] = _convert(name, value, declared[name].type, source)

@@ -19,17 +19,23 @@ CAPABILITIES = PoolCapabilities(
 )
 
 OPTIONS: Mapping[str, Option] = {
-    "asyncio_threads": Option(
+    "plain_threads": Option(
         type=int,
         default=None,
         doc="The most threads for tasks that are plain functions; by default processors + 4, at most 32.",
     ),
-    "asyncio_blocked_seconds": Option(
+    "stuck_limit": Option(
+        type=int,
+        default=None,
+        doc="Of those, how many may be stuck in tasks that were given up before the worker retires; at least 4 by "
+        "default, else as many as there are.",
+    ),
+    "blocked_seconds": Option(
         type=float,
         default=1.0,
         doc="After how long a loop that does not answer is reported, with the place that blocks it.",
     ),
-    "asyncio_uvloop": Option(type=bool, default=True, doc="Run on uvloop where it is installed."),
+    "uvloop": Option(type=bool, default=True, doc="Run on uvloop where it is installed."),
 }
 
 pool: Declaration = Declaration(

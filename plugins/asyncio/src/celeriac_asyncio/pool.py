@@ -49,13 +49,14 @@ class AsyncioPool(Pool, Kills, Resizes):
     def __init__(self, concurrency: int, context: PoolContext) -> None:
         super().__init__(concurrency, context)
         options = {name: context.options.get(name, option.default) for name, option in OPTIONS.items()}
-        self._most_threads: int = options["asyncio_threads"] or min(32, (os.cpu_count() or 1) + 4)
-        self._blocked_seconds: float = options["asyncio_blocked_seconds"]
-        self._uvloop: bool = options["asyncio_uvloop"]
+        self._most_threads: int = options["plain_threads"] or min(32, (os.cpu_count() or 1) + 4)
+        self._blocked_seconds: float = options["blocked_seconds"]
+        self._uvloop: bool = options["uvloop"]
         self._threads = ThreadSlots(
             min(concurrency, self._most_threads),
             replace(context, report=self._report_plain),
             name="celeriac-asyncio-plain",
+            stuck_limit=options["stuck_limit"],
         )
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)

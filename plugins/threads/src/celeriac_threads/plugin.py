@@ -12,7 +12,7 @@ __all__ = ["CAPABILITIES", "OPTIONS", "pool"]
 CAPABILITIES = PoolCapabilities(soft_limits=True, hard_limits=True, terminates=True, resizes=True)
 
 OPTIONS: Mapping[str, Option] = {
-    "threads_stuck_limit": Option(
+    "stuck_limit": Option(
         type=int,
         default=None,
         doc="Threads stuck in tasks that were given up, before the worker retires; by default as many as slots, at "

@@ -20,4 +20,4 @@ class ThreadsPool(ThreadSlots):
     options: ClassVar[Mapping[str, Option]] = OPTIONS
 
     def __init__(self, concurrency: int, context: PoolContext) -> None:
-        super().__init__(concurrency, context, stuck_limit=context.options.get("threads_stuck_limit"))
+        super().__init__(concurrency, context, stuck_limit=context.options.get("stuck_limit"))

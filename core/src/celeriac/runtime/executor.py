@@ -29,6 +29,7 @@ from celeriac.runtime.coroutines import CoroutineRunner
 from celeriac.runtime.ending import Ending, overridden
 from celeriac.runtime.failures import Failures
 from celeriac.runtime.recording import Recorder
+from celeriac.spi.pool import Killed
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
@@ -154,6 +155,8 @@ class TaskRun(Ending):
             if self.is_async:
                 value = self.coroutines.run(value)
             outcome = self._returned(run, value)
+        except Killed:
+            raise
         except BaseException as error:  # noqa: BLE001  a task may raise anything, SystemExit included: it is its outcome
             outcome = self._raised(run, error)
         finally:

@@ -7,9 +7,11 @@
 
 Source: the signals of Celery's worker. `REMAP_SIGTERM=SIGQUIT` makes TERM mean QUIT.
 
-A signal handler only writes one byte to a pipe: whatever the main thread was doing, locks included, is not disturbed.
+A signal handler only sends one byte to itself: whatever the main thread was doing, locks included, is not disturbed. It
+is sent over a socket, because what reads it may be a greenlet, which must not hold up the others.
 It is read from the moment the pool stands, for no thread may be before that; until
-then a second signal means what it meant before, since nothing has been taken that could be lost.
+then a second signal means what it meant before, since nothing has been taken that could be lost. So does the third of
+several that nobody reads for seconds: then a task on a pool of greenlets computes, and cannot be ended otherwise.
 A process that a task forked has its own fate: there the signals mean what they meant before the worker took them over.
 """
 
@@ -17,13 +19,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
 from typing import Any
 
 __all__ = ["Level", "Signals", "StopRequest"]
+
+
+DEAF_SECONDS = 2.0
+"""How long a signal is unheard before it is taken that nobody will hear the next one."""
 
 
 class Level(IntEnum):
@@ -82,21 +90,23 @@ class Signals:
         self._ask = ask
         self._on_signal = on_signal
         self._previous: dict[int, Any] = {}
-        self._reader, self._writer = -1, -1
+        self._reader: socket.socket | None = None
+        self._writer: socket.socket | None = None
         self._pid = os.getpid()
         self._listening = False
         self._unheard = 0
+        self._unheard_since = 0.0
 
     def install(self) -> None:
         """Take over the signals. Only the main thread may."""
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
         for number in self._levels:
             self._previous[number] = signal.signal(number, self._handle)
 
     def listen(self) -> None:
         """Pass on what came so far, and what comes. Does nothing where the signals were not taken over."""
-        if self._reader >= 0 and not self._listening:
+        if self._reader is not None and not self._listening:
             self._listening = True
             threading.Thread(target=self._listen, args=(self._reader,), name="celeriac-signals", daemon=True).start()
 
@@ -105,27 +115,37 @@ class Signals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
-        if self._writer >= 0:
-            os.close(self._writer)  # the listener reads the end and closes the other side
+        if self._writer is not None and self._reader is not None:
+            self._writer.close()  # the listener reads the end and closes the other side
             if not self._listening:
-                os.close(self._reader)
-            self._writer = self._reader = -1
+                self._reader.close()
+            self._writer = self._reader = None
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self._unheard += not self._listening
-        # In a forked process the pipe leads to the worker, which nobody has told anything.
-        if os.getpid() != self._pid or self._unheard > 1:
+        # In a forked process the socket leads to the worker, which nobody has told anything.
+        if os.getpid() != self._pid or self._is_deaf():
             signal.signal(number, self._previous[number])
             os.kill(os.getpid(), number)
             return
         try:
-            os.write(self._writer, bytes([number]))
+            if self._writer is not None:
+                self._writer.send(bytes([number]))
         except OSError:
-            return  # the pipe is full of requests, or gone: the worker is on its way out
+            return  # the buffer is full of requests, or gone: the worker is on its way out
         self._on_signal()
 
-    def _listen(self, reader: int) -> None:
-        with open(reader, "rb", buffering=0) as pipe:
-            while data := pipe.read(1):
+    def _is_deaf(self) -> bool:
+        """Count one more signal; return whether nobody will hear it."""
+        if not self._unheard:
+            self._unheard_since = time.monotonic()
+        self._unheard += 1
+        if not self._listening:
+            return self._unheard > 1
+        return self._unheard > 2 and time.monotonic() - self._unheard_since > DEAF_SECONDS
+
+    def _listen(self, reader: socket.socket) -> None:
+        with reader:
+            while data := reader.recv(1):
+                self._unheard = 0
                 number = signal.Signals(data[0])
                 self._ask(self._levels[number], number)

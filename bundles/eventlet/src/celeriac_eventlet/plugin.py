@@ -12,6 +12,7 @@ CAPABILITIES = PoolCapabilities(
     hard_limits=True,
     terminates=True,
     resizes=True,
+    coroutines=True,
     default_concurrency=100,
 )
 

@@ -127,6 +127,9 @@ class _Run:
 
     def result(self) -> Outcome:
         assert self._task is not None  # noqa: S101  narrows the type: it has ended
-        if self._task.cancelled():
-            raise WorkerLostError("The asyncio task that ran it was cancelled.")
-        return self._task.result()
+        try:
+            return self._task.result()
+        except SoftTimeLimitExceeded:  # which is a cancellation, too
+            raise
+        except asyncio.CancelledError as error:
+            raise WorkerLostError("The asyncio task that ran it was cancelled.") from error

@@ -45,15 +45,16 @@ class Forked:
 
     def __init__(self, process: Any) -> None:
         self._process = process
+        self._status: int | None = None
         self.pid: int = process.pid
 
     def poll(self) -> int | None:
         """Reap it if it has ended; return its exit code, or minus the signal that ended it."""
-        status: int | None = self._process.exitcode
-        if status is not None:
-            with suppress(ValueError):
+        if self._status is None:
+            self._status = self._process.exitcode
+            if self._status is not None:
                 self._process.close()
-        return status
+        return self._status
 
 
 def fork(main: Callable[[], int], name: str) -> Forked:

@@ -54,6 +54,11 @@ class PreforkPool(Pool, Kills, Resizes):
         self._parts: Parts | None = None
         self._collector: Collector | None = None
 
+    @property
+    def zygote(self) -> int:
+        """The process id of the zygote; 0 before the start."""
+        return 0 if self._parts is None else self._parts.brood.pid
+
     def _start(self) -> None:
         file, spool = SharedFile(), Spool()
         frames = Frames(spool)

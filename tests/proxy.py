@@ -259,6 +259,7 @@ class Proxy:
                 await self._pass_on(connection, direction, data)
             except OSError:
                 self._close(connection, reset=True)
+            if connection not in self._open:
                 return
 
     async def _pass_on(self, connection: _Connection, direction: Direction, data: bytes) -> None:

@@ -6,6 +6,7 @@ a pool's distribution names a function in the entry point group `celeriac.patche
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 __all__ = ["patch", "pool_name"]
 
@@ -22,6 +23,8 @@ def pool_name(arguments: Sequence[str]) -> str | None:
             chosen = argument.removeprefix("--pool=")
         elif argument.startswith("-P"):
             chosen = argument.removeprefix("-P")
+        elif argument.startswith("worker_pool="):
+            chosen = chosen or argument.removeprefix("worker_pool=")
     return chosen
 
 
@@ -33,4 +36,5 @@ def patch(arguments: Sequence[str]) -> None:
     from importlib.metadata import entry_points  # noqa: PLC0415  15 ms that only such a worker has to pay
 
     for entry in entry_points(group="celeriac.patches", name=pool):
-        entry.load()()
+        with suppress(ImportError):  # the worker will say what is missing, and the fix
+            entry.load()()

@@ -52,6 +52,7 @@ class Pacemaker:
         )
         self._recipe = struct.pack("!I", len(recipe)) + recipe
         self._waitpid: Any = original("os", "waitpid")
+        self._spawn: Any = original("os", "posix_spawn")
         self._lock: Any = original("_thread", "allocate_lock")()
         """Keeps `close` from closing what `beat` is about to use. Nobody holds it while waiting for the hub."""
         self._last = 0.0
@@ -94,7 +95,7 @@ class Pacemaker:
     def _begin(self) -> None:
         reader, self._pipe = os.pipe()
         try:
-            self._pid = os.posix_spawn(
+            self._pid = self._spawn(
                 sys.executable,
                 [sys.executable, "-m", "celeriac.greenlets.renewal"],
                 {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},

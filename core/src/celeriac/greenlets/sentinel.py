@@ -52,6 +52,7 @@ class Sentinel:
         self._noted = 0.0
         self._told = 0.0
         self._culprit = ""
+        self._failure: Exception | None = None
         self._hub_thread = 0
         self._ticker: Greenlet | None = None
         self._over: Any = None
@@ -86,6 +87,9 @@ class Sentinel:
                     self._culprit,
                     extra={"event": "hub_blocked", "seconds": late},
                 )
+            if self._failure is not None:
+                log.warning("the lease cannot be renewed from outside: %r", self._failure, extra={"event": "no_pacemaker"})
+                self._failure = None
             self._hub.sleep(TICK_SECONDS)
 
     # -- in the thread -----------------------------------------------------------------------------------
@@ -99,13 +103,20 @@ class Sentinel:
                 self._noted = now  # the whole process stood still
             looked, used = now, now_used
             late = now - self._noted
-            pacemaker = self.pacemaker
-            if pacemaker is not None and late >= pacemaker.patience:
-                pacemaker.beat(now)
+            self._pace(now, late)
             if late >= max(BLOCKED_SECONDS, 2 * self._told):
                 self._told = late
                 self._culprit = self._find()
                 self._write(f"nothing else has run for {late:.1f} s: {self._culprit} does not wait\n{self._stack()}")
+
+    def _pace(self, now: float, late: float) -> None:
+        pacemaker = self.pacemaker
+        if pacemaker is None or late < pacemaker.patience:
+            return
+        try:
+            pacemaker.beat(now)
+        except Exception as error:  # noqa: BLE001  a thread nobody waits for must tell, and go on watching
+            self.pacemaker, self._failure = None, error
 
     def _find(self) -> str:
         for request, greenlet in self._running():

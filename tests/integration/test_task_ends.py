@@ -260,7 +260,9 @@ def test_handlers_are_called_around_the_task(app):
     ]  # fmt: skip
 
 
-def test_a_member_of_a_chord_waits_for_a_worker_that_can_join_it(app, transport):
+def test_a_member_of_a_chord_waits_for_a_worker_whose_result_store_can_join_it(app, transport, tmp_path):
+    app.conf.result_backend = f"file://{tmp_path}"
+
     @app.task
     def add(x, y):
         return x + y

@@ -57,6 +57,7 @@ from typing import Any
 __all__ = [
     "AlreadyRegistered",
     "CeleriacError",
+    "ChordError",
     "ConfigurationError",
     "ContentDisallowed",
     "DeadlineExceeded",
@@ -452,6 +453,10 @@ class SoftTimeLimitExceeded(TaskError):
 
 class TimeLimitExceeded(TaskError):
     """The task reached its hard time limit."""
+
+
+class ChordError(TaskError):
+    """The body of a chord cannot run, because members of its header failed."""
 
 
 class WorkerLostError(TaskError):

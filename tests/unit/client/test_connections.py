@@ -104,7 +104,7 @@ def test_an_unknown_scheme_is_answered_with_the_nearest():
 
 
 def test_a_coordinator_that_neither_system_has_is_refused():
-    app = Celeriac("none", broker="redis://localhost", set_as_current=False)
+    app = Celeriac("none", broker="amqp://localhost", set_as_current=False)
 
     with pytest.raises(Unsupported, match=r"These can: .*memory"):
         app.connections.new_coordinator()

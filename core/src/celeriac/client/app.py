@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeV
 
 from celeriac import events
 from celeriac.client import state
+from celeriac.client.canvas.publishing import publish_workflow
 from celeriac.client.connections import Connections
 from celeriac.client.context import Context, current_context
 from celeriac.client.decorating import BoundDecorator, Decorator, declare_task
@@ -304,8 +305,13 @@ class Celeriac:
 
     # What signatures ask of their app.
 
-    def send_signature(self, sig: Signature[Any]) -> AsyncResult[Any]:
-        """Publish a signature."""
+    def send_signature(self, sig: Signature[Any]) -> Any:
+        """Publish a signature; return its AsyncResult, or the GroupResult of one that ends with a group.
+
+        Raises: Unsupported: it has to wait for a group, and the result store counts no members of groups.
+        """
+        if sig.subtask_type is not None:
+            return publish_workflow(self, sig)
         task = self.tasks.get(sig.task)
         if task is None:
             return self.send_task(sig.task, sig.args, sig.kwargs, **sig.options)

@@ -189,6 +189,15 @@ class Connections:
         results: ResultStore = self._make("results", address, self._holder, conf.result_backend_transport_options)
         return results
 
+    @property
+    def joins(self) -> bool:
+        """Whether the result store counts the members of joins, without which nothing can wait for a group."""
+        address = self.results_address
+        if address is None:
+            return False
+        declared = plugins.load("results", _plugin_name("results", address.scheme))
+        return bool(declared.capabilities.joins)
+
     def new_coordinator(self) -> Coordinator:
         """Return a coordinator, not open yet: of the broker's system if it has one, else of the result store's.
 

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from celeriac import events
+from celeriac.client.canvas.planning import JOIN_TASK
 from celeriac.errors import InvalidMessage, StoreError, TaskRevokedError, WorkerLostError
 from celeriac.kernel.clock import Clock
 from celeriac.model.document import safe_repr
@@ -101,7 +102,7 @@ class Admission:
         self._keeps_limits = hard_limits and soft_limits
         self._told_limits: set[str] = set()
         limited = not app.conf.worker_disable_rate_limits
-        self._policies: dict[str, _Policy] = {}
+        self._policies: dict[str, _Policy] = {JOIN_TASK: _Policy(True, app.conf.task_max_deliveries, None, None, None)}
         for name, task in app.tasks.items():
             rate = parse_rate(task.rate_limit) if limited else None
             self._policies[name] = _Policy(
@@ -241,14 +242,15 @@ class Admission:
         reason = f"delivered {delivery.deliveries - 1} times without an end"
         error = WorkerLostError(f"{headers.task} was {reason}.")
         told = self._failures.consequences(delivery.message, delivery.queue, FAILURE, error)
-        return replace(self._dead(delivery, reason), records=told.records, followups=told.followups)
+        dead = self._dead(delivery, reason)
+        return replace(dead, records=told.records, followups=told.followups, parts=told.parts)
 
     def _revoke(self, delivery: Delivery, headers: TaskHeaders, why: str) -> Verdict:
         logger.info(
             "task %s[%s] %s", headers.task, headers.id, why, extra={"event": "task_revoked", "task_id": headers.id}
         )
         told = self._failures.consequences(delivery.message, delivery.queue, REVOKED, TaskRevokedError(why))
-        return Verdict(delivery=delivery, records=told.records)
+        return Verdict(delivery=delivery, records=told.records, parts=told.parts)
 
 
 def _limit(seconds: float | None, default: float | None) -> float | None:

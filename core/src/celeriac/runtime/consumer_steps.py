@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from celeriac.client.canvas.planning import JOINS_QUEUE
 from celeriac.errors import InvalidMessage, StoreError, Unsupported
 from celeriac.kernel.steps import Boot, Key, Step
 from celeriac.model.protocol import check_headers
@@ -32,7 +33,7 @@ from celeriac.runtime.leases import LeaseKeeper
 from celeriac.runtime.receiver import Receiver
 from celeriac.runtime.watchdog import Watchdog
 from celeriac.spi.coordinator import Coordinator
-from celeriac.spi.results import Expires
+from celeriac.spi.results import Expires, Joins
 from celeriac.spi.transport import Declares, Inspects, KeepsLetters, Leases
 
 __all__ = ["CONSUMER_STEPS"]
@@ -223,15 +224,19 @@ class ReceiverStep(Step):
     """Take messages, once everything else of the connection stands."""
 
     name = "receiver"
-    needs: tuple[Key[Any], ...] = (BROKER, GENERATION, ADMISSION, INFLIGHT, PREFETCH, SETTLER, SETTLEMENT, POOL, WORKER)
+    needs: tuple[Key[Any], ...] = (
+        *(BROKER, RESULTS, GENERATION, ADMISSION, INFLIGHT, PREFETCH, SETTLER, SETTLEMENT, POOL, WORKER),
+    )
     provides: tuple[Key[Any], ...] = (RECEIVING,)
 
     def start(self, boot: Boot) -> None:
         worker = boot.get(WORKER)
+        # What is complete comes before what begins.
+        joins = [JOINS_QUEUE] if isinstance(boot.get(RESULTS), Joins) else []
         receiver = Receiver(
             generation=boot.get(GENERATION),
             transport=boot.get(BROKER),
-            queues=[queue.name for queue in worker.queues],
+            queues=[*joins, *(queue.name for queue in worker.queues)],
             admission=boot.get(ADMISSION),
             inflight=boot.get(INFLIGHT),
             prefetch=boot.get(PREFETCH),

@@ -12,6 +12,7 @@ from celeriac import events
 from celeriac.client.context import Context, Run, pop, push
 from celeriac.errors import Ignore, MessageError, Reject, Retry
 from celeriac.model.document import safe_repr
+from celeriac.model.join import Join, Part
 from celeriac.model.outcome import Action, Outcome
 from celeriac.model.record import FAILURE, IGNORED, REJECTED, RETRY, SUCCESS
 from celeriac.runtime.followups import after_failure, after_success
@@ -65,7 +66,7 @@ class Ending:
     def _raised(self, run: Run, error: BaseException) -> Outcome:
         """Make the outcome of a run that raised."""
         if isinstance(error, Ignore):
-            return self._ended(run, IGNORED)
+            return self._ended(run, IGNORED, parts=self._parts(run, IGNORED, None))
         if isinstance(error, Reject):
             return self._rejected(run, error)
         if isinstance(error, Retry):
@@ -74,12 +75,13 @@ class Ending:
 
     def _succeeded(self, run: Run, value: Any) -> Outcome:
         context, id_ = run.context, run.headers.id
-        followups = after_success(self.app, context, context.embed, value)
+        plan = after_success(self.app, context, context.embed, value)
         records: tuple[ResultRecord, ...] = ()
         if not self._ignores(run):
-            children = _children(context, followups)
+            children = _children(context, plan.messages)
             records = (self.recorder.success(run.headers, value, children, extended=self._extended(run)),)
-        outcome = self._ended(run, SUCCESS, records=records, followups=followups)
+        parts = self._parts(run, SUCCESS, value)
+        outcome = self._ended(run, SUCCESS, records=records, followups=plan.messages, joins=plan.joins, parts=parts)
         if self.on_success:
             self._handler(self.on_success, value, id_, context.args, context.kwargs)
         if events.task_success.receivers:
@@ -100,6 +102,7 @@ class Ending:
             action=self.failure_action,
             records=records,
             followups=after_failure(self.app, context, context.embed, error, text),
+            parts=self._parts(run, FAILURE, error),
             error=safe_repr(error),
             traceback=None if isinstance(error, self.expected) else text,
         )
@@ -148,7 +151,8 @@ class Ending:
         if error.requeue:
             return self._ended(run, REJECTED, action=Action.RELEASE, error=reason)
         records = () if self._ignores(run) else (self.recorder.exception(run.headers, FAILURE, error),)
-        return self._ended(run, REJECTED, action=Action.DEAD, records=records, error=reason)
+        parts = self._parts(run, FAILURE, error)
+        return self._ended(run, REJECTED, action=Action.DEAD, records=records, parts=parts, error=reason)
 
     def _unreadable(self, request: Request, headers: TaskHeaders, error: MessageError) -> Outcome:
         """End a message whose body cannot be read: a dead letter, and a failure its caller can see."""
@@ -171,6 +175,8 @@ class Ending:
         action: Action = Action.ACK,
         records: tuple[ResultRecord, ...] = (),
         followups: Sequence[Message] = (),
+        joins: Sequence[Join] = (),
+        parts: Sequence[Part] = (),
         error: str = "",
         traceback: str | None = None,
     ) -> Outcome:
@@ -181,10 +187,17 @@ class Ending:
             reason=error,
             records=records,
             followups=tuple(followups) if run.made is None else (*run.made.followups, *followups),
+            joins=tuple(joins),
+            parts=tuple(parts),
             runtime=time.perf_counter() - run.start,
             error=error,
             traceback=traceback,
         )
+
+    def _parts(self, run: Run, state: str, value: Any) -> list[Part]:
+        """Return what this run gives to the join it is a member of, and, where it failed, what its chain would have."""
+        own = [] if run.embed.chord is None else [self.recorder.part(run.headers, state, value)]
+        return own if state != FAILURE else [*own, *self.recorder.later_parts(run.headers, run.embed, state, value)]
 
     def _ignores(self, run: Run) -> bool:
         return run.headers.ignores_result(self.ignores_result)

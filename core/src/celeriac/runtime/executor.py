@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from celeriac import events
+from celeriac.client.canvas.planning import JOIN_TASK
 from celeriac.client.context import Run, pop, push
 from celeriac.errors import DecodeError, MessageError
 from celeriac.model.outcome import Action, Outcome
@@ -28,6 +29,7 @@ from celeriac.model.record import REJECTED, SUCCESS
 from celeriac.runtime.coroutines import CoroutineRunner
 from celeriac.runtime.ending import Ending, overridden
 from celeriac.runtime.failures import Failures
+from celeriac.runtime.joining import JoinRun
 from celeriac.runtime.recording import Recorder
 from celeriac.spi.pool import Killed
 
@@ -55,8 +57,10 @@ class Executor:
         self.coroutines: CoroutineRunner = CoroutineRunner()
         self.failures: Failures = Failures(app, self.recorder, hostname)
         self.bodies: BodyReader = BodyReader(app)
+        self.joins: bool = app.connections.joins
         self._runs = {name: TaskRun(self, task) for name, task in app.tasks.items()}
         self._calls = {name: run.call for name, run in self._runs.items()}
+        self._calls[JOIN_TASK] = JoinRun(app, self.bodies, self.failures, hostname).call
 
     def execute(self, request: Request) -> Outcome:
         """Run one request. Never raises an Exception: what goes wrong is in the outcome."""
@@ -136,6 +140,7 @@ class TaskRun(Ending):
         self.entry: Callable[..., Any] = task.entry
         self.is_async: bool = task.is_async
         self.hostname: str = executor.hostname
+        self.joins: bool = executor.joins
         self.coroutines: CoroutineRunner = executor.coroutines
         self.read: Callable[[Message, TaskHeaders], Body] = executor.bodies.read
         self.before_start: Any = overridden(task, "before_start")
@@ -195,9 +200,9 @@ class TaskRun(Ending):
             args, kwargs, embed = self.read(request.message, headers)
         except MessageError as error:
             return self._unreadable(request, headers, error)
-        if embed.chord is not None:
+        if embed.chord is not None and not self.joins:
             # Run without its join, the body of the chord would never come: better kept until somebody can.
-            reason = "part of a chord, which this version cannot join"
+            reason = "part of a chord, and the result store of this worker counts no members of chords"
             return Outcome(key=request.key, state=REJECTED, action=Action.PARK, reason=reason, error=reason)
         run = Run(request, headers, args, kwargs, embed, self.hostname, start)
         if events.task_prerun.receivers:
@@ -211,7 +216,8 @@ class TaskRun(Ending):
     def _returned(self, run: Run, value: Any) -> Outcome:
         """Make the outcome of a run that returned, at once where it leads to nothing else."""
         embed, headers = run.embed, run.headers
-        if run.made is not None or embed.callbacks or embed.chain or not self.is_plain or events.task_success.receivers:
+        follows = embed.callbacks or embed.chain or embed.chord is not None
+        if run.made is not None or follows or not self.is_plain or events.task_success.receivers:
             return self._succeeded(run, value)
         ignored = headers.ignore_result
         if self.ignores_result if ignored is None else ignored:

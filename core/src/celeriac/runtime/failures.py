@@ -27,6 +27,7 @@ from celeriac import events
 from celeriac.client.context import Context
 from celeriac.errors import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celeriac.model.document import safe_repr
+from celeriac.model.join import Part
 from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Outcome
 from celeriac.model.protocol import Embed, TaskHeaders, check_body, check_headers
@@ -52,6 +53,7 @@ class Consequences(Struct, frozen=True):
 
     records: tuple[ResultRecord, ...] = ()
     followups: tuple[Message, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 class _Policy(Struct, frozen=True, kw_only=True):
@@ -120,6 +122,7 @@ class Failures:
             reason=reason,
             records=told.records,
             followups=told.followups,
+            parts=told.parts,
             error=reason,
             traceback=text,
         )
@@ -146,12 +149,16 @@ class Failures:
         if state == FAILURE:
             followups = after_failure(self._app, context, embed, error, text, call=self._calls.put)
         self._send(headers, context, policy.task, error, text)
+        own_part = [] if embed.chord is None else [self._recorder.part(headers, state, error)]
+        parts = (*own_part, *self._recorder.later_parts(headers, embed, state, error))
         if headers.ignores_result(policy.ignores_result) and not policy.keeps_errors:
-            return Consequences(followups=tuple(followups))
+            return Consequences(followups=tuple(followups), parts=parts)
         extended = self._recorder.extended(headers, queue_name, args, kwargs)
         own = self._recorder.exception(headers, state, error, traceback=text or None, extended=extended)
         return Consequences(
-            records=(own, *self._recorder.later_steps(headers, embed, state, error)), followups=tuple(followups)
+            records=(own, *self._recorder.later_steps(headers, embed, state, error)),
+            followups=tuple(followups),
+            parts=parts,
         )
 
     def close(self) -> None:

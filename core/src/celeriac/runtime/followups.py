@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from celeriac.client.canvas.planning import NOTHING, Follow, Plan, Planner
 from celeriac.model.signature import Signature
 
 if TYPE_CHECKING:
@@ -26,17 +27,25 @@ __all__ = ["after_failure", "after_success"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 
-def after_success(app: Celeriac, context: Context, embed: Embed, value: Any) -> list[Message]:
-    """Build the messages of the callbacks and of the next step, each given the returned value first."""
-    if not embed.callbacks and not embed.chain:
-        return []
-    build = app.publisher.build_signature
-    messages = [build(callback, prefix_args=(value,), parent=context) for callback in embed.callbacks or ()]
+def after_success(app: Celeriac, context: Context, embed: Embed, value: Any) -> Plan:
+    """Plan the callbacks and the next step, each given the returned value first."""
+    planner = Planner(app, context)
+    for callback in embed.callbacks or ():
+        _plan(planner, callback, value, NOTHING)
     if embed.chain:
         *rest, step = embed.chain
-        onward = {**step, "options": {**(step.get("options") or {}), "chain": rest or None}}
-        messages.append(build(onward, prefix_args=(value,), parent=context))
-    return messages
+        _plan(planner, step, value, Follow(chain=tuple(rest)))
+    return planner.plan
+
+
+def _plan(planner: Planner, step: Mapping[str, Any], value: Any, follow: Follow) -> None:
+    if step.get("subtask_type"):
+        planner.run(step, (value,), follow)
+        return
+    # Most steps are tasks, and have nothing to be planned.
+    onward = {**step, "options": {**(step.get("options") or {}), "chain": follow.chain}} if follow.chain else step
+    build = planner.app.publisher.build_signature
+    planner.plan.messages.append(build(onward, prefix_args=(value,), parent=planner.parent))
 
 
 def after_failure(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from celeriac.errors import EncodeError
 from celeriac.model.document import exception_data, now_text, result_document, safe_repr
+from celeriac.model.join import Part
 from celeriac.model.protocol import Embed, TaskHeaders
-from celeriac.model.record import STARTED, SUCCESS, ResultRecord
+from celeriac.model.record import IGNORED, STARTED, SUCCESS, ResultRecord
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.spi.serializer import Serializer
 
-__all__ = ["Recorder", "plain_text"]
+__all__ = ["Recorder", "ends_of", "plain_text"]
 
 _quoted = msgspec.json.Encoder().encode
 
@@ -74,9 +75,38 @@ class Recorder:
 
     def later_steps(self, headers: TaskHeaders, embed: Embed, state: str, error: BaseException) -> list[ResultRecord]:
         """Record the end of a task for the later steps of its chain too, which will never run."""
-        ids = [(step.get("options") or {}).get("task_id") for step in embed.chain or ()]
-        later = [TaskHeaders(task=headers.task, id=id_, parent_id=headers.id) for id_ in ids if id_]
+        ids = [id_ for step in embed.chain or () for id_ in ends_of(step)]
+        later = [TaskHeaders(task=headers.task, id=id_, parent_id=headers.id) for id_ in ids]
         return [self.exception(step, state, error) for step in later]
+
+    def part(self, headers: TaskHeaders, state: str, value: Any) -> Part:
+        """Return what a member of a join gives to it: `[1, id, state, value]`, as Celery's chords have it.
+
+        Raises: EncodeError: the result serializer cannot write the value.
+        """
+        succeeded = state in (SUCCESS, IGNORED)
+        given = value if succeeded else exception_data(value)
+        try:
+            payload, _, _ = self._codecs.dumps([1, headers.id, state, given], self._serializer)
+        except EncodeError:
+            if succeeded:
+                raise
+            given["exc_message"] = [_plain(argument) for argument in given["exc_message"]]
+            payload, _, _ = self._codecs.dumps([1, headers.id, state, given], self._serializer)
+        place = headers.group_index or 0
+        return Part(join=headers.group or "", member=headers.id, place=place, succeeded=succeeded, payload=payload)
+
+    def later_parts(self, headers: TaskHeaders, embed: Embed, state: str, error: BaseException) -> list[Part]:
+        """Return the part that the last step of a chain would have given, had the chain gone on."""
+        if not embed.chain:
+            return []
+        last = embed.chain[0].get("options") or {}
+        if not last.get("chord") or not last.get("group_id") or not last.get("task_id"):
+            return []
+        member = TaskHeaders(
+            task=headers.task, id=last["task_id"], group=last["group_id"], group_index=last.get("group_index")
+        )
+        return [self.part(member, state, error)]
 
     def started(self, headers: TaskHeaders, pid: int) -> ResultRecord:
         """Record that a task runs, where."""
@@ -148,6 +178,14 @@ def _success_document(headers: TaskHeaders, value: bytes) -> bytes:
             b"}",
         )
     )
+
+
+def ends_of(step: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the tasks that a step in wire form ends with: its own, or those of a group's members."""
+    if step.get("subtask_type") == "group":
+        return [id_ for member in step["kwargs"]["tasks"] for id_ in ends_of(member)]
+    id_ = (step.get("options") or {}).get("task_id")
+    return [id_] if id_ else []
 
 
 def plain_text(text: str) -> str:

@@ -24,13 +24,14 @@ from msgspec.structs import replace
 from celeriac import events
 from celeriac.errors import StoreError, Unroutable
 from celeriac.model.document import safe_repr
-from celeriac.model.message import Delivery
+from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Action, Outcome, Verdict
 from celeriac.model.request import Request
 from celeriac.runtime.inflight import Held, Inflight
 from celeriac.runtime.journal import Journal
 from celeriac.runtime.prefetch import Prefetch
 from celeriac.runtime.recording import plain_text
+from celeriac.spi.results import Joins
 from celeriac.spi.transport import Commits
 
 if TYPE_CHECKING:
@@ -341,15 +342,31 @@ class Settler:
         return [item for item in batch if id(item.verdict) in refused] if refused else []
 
     def _store_first(self, batch: list[_Item], transport: Transport) -> None:
-        """Store results, then publish follow-ups; each is taken off its verdict, so that no other try repeats it."""
-        records = [record for item in batch for record in item.verdict.records]
+        """Store results and parts, then publish what follows; each is taken off its verdict: no try repeats it."""
+        verdicts = [item.verdict for item in batch]
+        records = [record for verdict in verdicts for record in verdict.records]
         if records and self._results is not None:
             self._results.put(records, timeout=self._timeout)
-        messages = [message for item in batch for message in item.verdict.followups]
+        messages = [message for verdict in verdicts for message in verdict.followups]
+        messages += self._give(verdicts)
         transport.publish(messages, timeout=self._timeout)
+        closes = [join for verdict in verdicts for join in verdict.closes]
+        if closes and self._results is not None and isinstance(self._results, Joins):
+            self._results.close_joins(closes, timeout=self._timeout)
         for item in batch:
-            if item.verdict.records or item.verdict.followups:
-                item.verdict = replace(item.verdict, records=(), followups=())
+            verdict = item.verdict
+            if verdict.records or verdict.followups or verdict.joins or verdict.parts or verdict.closes:
+                item.verdict = replace(verdict, records=(), followups=(), joins=(), parts=(), closes=())
+
+    def _give(self, verdicts: Sequence[Verdict]) -> list[Message]:
+        """Open joins, give parts to theirs, and return the messages of those that are complete."""
+        if self._results is None or not isinstance(self._results, Joins):
+            return []  # such a store is refused where a join would be opened
+        joins = [join for verdict in verdicts for join in verdict.joins]
+        parts = [part for verdict in verdicts for part in verdict.parts]
+        if joins:
+            self._results.open_joins(joins, timeout=self._timeout)
+        return self._results.give(parts, timeout=self._timeout) if parts else []
 
     def _finish_all(self, batch: list[_Item], refused: list[_Item]) -> None:
         for item in batch:  # what is settled is never settled again, whatever happens to the rest

@@ -1,0 +1,269 @@
+"""From a workflow to what must be published now: messages, the joins they belong to, and the results to come.
+
+A signature is planned together with what follows it: the rest of its chain, and the join it is a member of. So
+
+    a task         is one message, which carries what follows
+    a chain        is its first step, followed by the others and by what follows the chain
+    a group        with nothing to follow is its members; else it is a chord, its body what follows
+    a chord        is its members, each a member of one join, and the join, whose message runs the body and what follows
+                   it; a header without members is its body, given an empty list
+
+Nothing is published here, so that a caller sends all of it in one call and a worker settles with it. The same message
+that a client would send is made when a task leads to the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import Struct, field
+
+from celeriac.client.canvas.workflows import chain, chord, group
+from celeriac.client.groupresult import GroupResult
+from celeriac.client.result import AsyncResult
+from celeriac.model.join import Join
+from celeriac.model.message import Message
+from celeriac.model.signature import Signature, signature
+
+if TYPE_CHECKING:
+    from celeriac.client.app import Celeriac
+    from celeriac.client.context import Context
+
+__all__ = ["JOINS_QUEUE", "JOIN_TASK", "LIST_TASK", "Follow", "Plan", "Planner"]
+
+JOIN_TASK = "celeriac.join"
+LIST_TASK = "celeriac.list"
+"""Returns what it is given: the body of a group that something waits for."""
+JOINS_QUEUE = "celeriac.joins"
+"""The queue of the messages of complete joins: what only workers of Celeriac know, no other may take and drop."""
+
+Results = AsyncResult[Any] | GroupResult[Any]
+
+_LAST = ("chord", "group_id", "group_index", "link")
+"""Options that belong to what a workflow ends with."""
+
+
+class Follow(Struct, frozen=True, kw_only=True):
+    """What comes after a signature: steps in the wire's order, the next one last, or the join that it is a part of."""
+
+    chain: tuple[Mapping[str, Any], ...] = ()
+    chord: Mapping[str, Any] | None = None
+    group_id: str | None = None
+    group_index: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for the result."""
+        return bool(self.chain) or self.chord is not None
+
+
+class Plan(Struct):
+    """What is to be published, in order, and what is to be opened before."""
+
+    messages: list[Message] = field(default_factory=list)
+    joins: list[Join] = field(default_factory=list)
+
+
+NOTHING = Follow()
+
+
+class Planner:
+    """Plans signatures of one app; `parent` is the run they are started by."""
+
+    def __init__(self, app: Celeriac, parent: Context | None = None) -> None:
+        self.app = app
+        self.parent = parent
+        self.plan: Plan = Plan()
+
+    def run(self, sig: Mapping[str, Any], args: Sequence[Any] = (), follow: Follow = NOTHING) -> Results:
+        """Plan a signature, given `args` in front of its own, and what follows it; return its result to be."""
+        planned = signature(sig, app=self.app).clone(args)
+        own = planned.options
+        if own.get("chain") or own.get("chord"):
+            follow = Follow(
+                chain=(*follow.chain, *(own.pop("chain", None) or ())),
+                chord=own.pop("chord", None) or follow.chord,
+                group_id=own.pop("group_id", None) or follow.group_id,
+                group_index=own.pop("group_index", follow.group_index),
+            )
+        if isinstance(planned, chain):
+            return self._chain(planned, tuple(args), follow)
+        if isinstance(planned, group):
+            return self._group(planned, tuple(args), follow)
+        if isinstance(planned, chord):
+            return self._chord(planned, tuple(args), follow)
+        return self._task(planned, follow)
+
+    def _task(self, sig: Signature[Any], follow: Follow) -> AsyncResult[Any]:
+        options = {**sig.options, "task_id": sig.id or self.app.new_id()}
+        if follow.chain:
+            options["chain"] = list(follow.chain)
+        if follow.chord is not None:
+            options["chord"] = follow.chord
+        if follow.group_id is not None:
+            options.update(group_id=follow.group_id, group_index=follow.group_index)
+        task = self.app.tasks.get(sig.task)
+        self.plan.messages.append(
+            self.app.publisher.build(sig.task, sig.args, sig.kwargs, task=task, parent=self.parent, **options)
+        )
+        return AsyncResult(options["task_id"], app=self.app, task_name=sig.task)
+
+    def _chain(self, sig: chain, args: tuple[Any, ...], follow: Follow) -> Results:
+        steps = _flat(sig)
+        if not steps:
+            raise ValueError("An empty chain has nothing to run. Give it steps: chain(a.s(), b.s()).")
+        first, *rest = _grouped(steps)
+        _pass_on(sig.options, first, rest)
+        results = [_freeze(step, self.app) for step in rest]
+        if rest:
+            # What waits for the chain waits for its last step.
+            own = rest[-1].options
+            if follow.chord is not None:
+                own["chord"] = dict(follow.chord)
+            if follow.group_id is not None:
+                own.update(group_id=follow.group_id, group_index=follow.group_index)
+            follow = Follow(chain=(*follow.chain, *reversed(rest)))
+        given = () if sig.immutable else args
+        previous = self.run(first, given, follow)
+        for result in results:
+            result.parent = previous
+            previous = result
+        return previous
+
+    def _group(self, sig: group, args: tuple[Any, ...], follow: Follow) -> Results:
+        members = _flat_group(sig)
+        id_ = sig.id or self.app.new_id()
+        if follow.waits:
+            return self._join(id_, members, args, None, follow)
+        results = [
+            self.run(_with(member, sig.options), args, Follow(group_id=id_, group_index=place))
+            for place, member in enumerate(members)
+        ]
+        return GroupResult(id_, results, app=self.app)
+
+    def _chord(self, sig: chord, args: tuple[Any, ...], follow: Follow) -> Results:
+        if sig.body is None:
+            raise ValueError("A chord without a body has nothing to wait for. Give it one: chord(header, body).")
+        options = dict(sig.options)
+        body = _with(sig.body, {name: options.pop(name) for name in ("task_id", *_LAST) if name in options})
+        header_id = self.app.new_id()
+        members = _flat_group(group(sig.tasks))
+        return self._join(header_id, [_with(each, options) for each in members], args, _with(body, options), follow)
+
+    def _join(
+        self,
+        id_: str,
+        members: Sequence[Signature[Any]],
+        args: tuple[Any, ...],
+        body: Signature[Any] | None,
+        follow: Follow,
+    ) -> Results:
+        """Plan members that something waits for; without a body, their list itself is what follows."""
+        if body is None:
+            body = Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=self.app)
+        result = _freeze(body, self.app)
+        if not members:
+            return self.run(body, ([],), follow)
+        followed = _followed(body, follow)
+        message = self.app.publisher.build(
+            JOIN_TASK,
+            (id_, dict(followed)),
+            task=self.app.tasks.get(JOIN_TASK),
+            parent=self.parent,
+            queue=JOINS_QUEUE,
+            ignore_result=True,
+        )
+        self.plan.joins.append(
+            Join(
+                id=id_,
+                size=len(members),
+                successes=len(members),
+                message=message,
+                expires_seconds=self.app.conf.result_expires or None,
+            )
+        )
+        results = [
+            self.run(member, args, Follow(chord=followed, group_id=id_, group_index=place))
+            for place, member in enumerate(members)
+        ]
+        result.parent = GroupResult(id_, results, app=self.app)
+        return result
+
+
+def _followed(body: Signature[Any], follow: Follow) -> Signature[Any]:
+    """Return the body with what follows it among its options, as it travels in the header's messages."""
+    options = body.options
+    if follow.chain:
+        options["chain"] = [*follow.chain, *(options.get("chain") or ())]
+    if follow.chord is not None:
+        options["chord"] = dict(follow.chord)
+    if follow.group_id is not None:
+        options.update(group_id=follow.group_id, group_index=follow.group_index)
+    return body
+
+
+def _with(sig: Signature[Any], options: Mapping[str, Any]) -> Signature[Any]:
+    """Return a copy with options of the workflow it is in, its own going first."""
+    copied = sig.clone()
+    for name, value in options.items():
+        if name != "task_id" or sig.id is None:
+            copied.options.setdefault(name, value)
+    return copied
+
+
+def _flat(sig: chain) -> list[Signature[Any]]:
+    """Return the steps of a chain, chains in it resolved, groups of one unrolled, groups of none left out between."""
+    found: list[Signature[Any]] = []
+    for step in sig.unchained():
+        single = step.unrolled if isinstance(step, group) else step
+        found += _flat(single) if isinstance(single, chain) else [single]
+    return found
+
+
+def _grouped(steps: Sequence[Signature[Any]]) -> list[Signature[Any]]:
+    """Make each group that a step follows a chord with that step as its body."""
+    found: list[Signature[Any]] = []
+    for step in reversed(steps):
+        if isinstance(step, group) and found:
+            found[0] = chord(step, found[0])
+        else:
+            found.insert(0, step)
+    return found
+
+
+def _flat_group(sig: group) -> list[Signature[Any]]:
+    """Return the members of a group, groups among them resolved, in order."""
+    found: list[Signature[Any]] = []
+    for member in sig.tasks:
+        if isinstance(member, group):
+            found += [_with(each, member.options) for each in _flat_group(member)]
+        else:
+            found.append(member)
+    return found
+
+
+def _pass_on(options: Mapping[str, Any], first: Signature[Any], rest: Sequence[Signature[Any]]) -> None:
+    """Give the options of a chain to its steps: the id and what waits to the last, all others to the first.
+
+    `link` and `link_error` are with the steps already (`chain.unchained`).
+    """
+    last = rest[-1] if rest else first
+    for name, value in options.items():
+        if name in ("link", "link_error"):
+            continue
+        target = last if name in ("task_id", "chord", "group_id", "group_index") else first
+        target.options.setdefault(name, value)
+
+
+def _freeze(sig: Signature[Any], app: Celeriac) -> Results:
+    """Fix the id of what a signature ends with, and return its result."""
+    if isinstance(sig, chain) and sig.tasks:
+        sig.options.setdefault("task_id", sig.tasks[-1].id or app.new_id())
+    elif isinstance(sig, chord) and sig.body is not None:
+        sig.options.setdefault("task_id", sig.body.id or app.new_id())
+    id_ = cast(str, sig.options.setdefault("task_id", app.new_id()))
+    if isinstance(sig, group):
+        members = [_freeze(each, app) for each in sig.tasks]
+        return GroupResult(id_, members, app=app)
+    return AsyncResult(id_, app=app, task_name=sig.task)

@@ -17,6 +17,7 @@ from prefork_bench import Bench, bench, lives
 from running import eventually
 
 from celeriac.model.record import FAILURE, SUCCESS
+from celeriac.model.request import Request
 from celeriac_prefork.child import Child
 from celeriac_prefork.ring import Ring
 
@@ -147,8 +148,14 @@ def test_a_killed_zygote_takes_its_children_along_and_the_worker_retires(tmp_pat
         assert len(pool.returned) == 100
 
 
-def test_a_child_that_writes_over_its_memory_costs_what_it_had_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_writes_over_its_memory_costs_what_it_had_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     append = Ring.append
+
+    def note(request: Request) -> None:
+        with open(tmp_path / "ran", "a") as file:
+            file.write(f"{request.key}\n")
 
     def scribbling(self: Ring, kind: int, number: int, payload: bytes) -> bool:
         append(self, kind, number, payload)
@@ -159,9 +166,10 @@ def test_a_child_that_writes_over_its_memory_costs_what_it_had_and_no_more(monke
 
     monkeypatch.setattr(Ring, "append", scribbling)
 
-    with bench() as pool:
-        pool.run("quick", 10)
+    with bench(note=note) as pool:
+        pool.run("note", 10)
         pool.wait_all()
 
     states = [outcome.state for outcome in sorted(pool.outcomes, key=lambda outcome: outcome.key)]
-    assert states[3:] == [SUCCESS] * 7
+    assert states[2:] == [FAILURE] + [SUCCESS] * 7
+    assert (tmp_path / "ran").read_text().split() == [str(key) for key in pool.submitted]

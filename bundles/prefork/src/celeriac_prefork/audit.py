@@ -50,7 +50,10 @@ class Audit:
         for number in sorted(lost, reverse=True):
             run = dispatch.runs[number]
             log.warning(
-                "task %s[%s] was handed to nobody; again", run.request.task, run.request.id, extra={"event": "unclaimed"}
+                "task %s[%s] was handed to nobody; again",
+                run.request.task,
+                run.request.id,
+                extra={"event": "unclaimed"},
             )
             self._take_out(run)
             dispatch.put_back(run)

@@ -17,8 +17,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -28,6 +30,9 @@ from celeriac.model.request import Request
 from celeriac_prefork.frames import BROKEN, HEADER, NOTHING, QUIT, Frames
 from celeriac_prefork.memory import barrier
 from celeriac_prefork.slots import BEGUN, DOOMED, READY, RUNNING, SOFT, Board, Slot
+
+if TYPE_CHECKING:
+    from celeriac.runtime.driving import TaskLoop
 
 __all__ = ["Child", "Wear", "Work"]
 
@@ -46,6 +51,8 @@ class Work(Struct, frozen=True, kw_only=True):
 
     execute: Callable[[Request], Outcome]
     failed: Callable[[Request, BaseException], Outcome]
+    aexecute: Callable[[Request], Awaitable[Outcome]] | None = None
+    is_async: Callable[[Request], bool] = lambda _: False
 
 
 class Wear(Struct, frozen=True, kw_only=True):
@@ -79,6 +86,9 @@ class Child:
         self._running: Request | None = None
         self._number = 0
         self._softened = 0
+        self._loop: TaskLoop | None = None
+        # Without `aexecute`, `execute` runs coroutines too.
+        self._is_async = work.is_async if work.aexecute is not None else lambda _: False
 
     def serve(self) -> int:
         """Run one request after the other; return the exit code when this child is to end."""
@@ -133,6 +143,8 @@ class Child:
         """Run a request; None if not even the failure can be told as an outcome."""
         outcome: Outcome | None = None
         try:
+            if self._is_async(request):
+                return self._variables.copy().run(self._await, request)
             try:
                 self._number, self._running = number, request
                 outcome = self._variables.copy().run(self._work.execute, request)
@@ -144,6 +156,14 @@ class Child:
                 outcome = self._failed(request, error)
         return outcome
 
+    def _await(self, request: Request) -> Outcome:
+        """Run an `async def` task on this process's loop, which has the soft limit raised where the task waits."""
+        from celeriac.runtime.driving import Driven, TaskLoop, awaiting  # noqa: PLC0415  asyncio, with the first one
+
+        assert self._work.aexecute is not None  # noqa: S101  narrows the type; `_is_async` saw it
+        self._loop = self._loop or TaskLoop()
+        return self._loop.run(Driven(awaiting(self._work.aexecute(request))), request.soft_time_limit)
+
     def _failed(self, request: Request, error: BaseException) -> Outcome | None:
         try:
             return self._work.failed(request, error)
@@ -152,12 +172,12 @@ class Child:
             return None
 
     def _report(self, number: int, outcome: Outcome | None) -> None:
-        try:
-            if outcome is None:
-                raise RuntimeError("its failure cannot be recorded")
-            kind, payload = self._frames.outcome(number, outcome)
-        except Exception as error:  # noqa: BLE001  no room for a large result, say
-            kind, payload = BROKEN, repr(error).encode("utf-8", "backslashreplace")[:1000]
+        kind, payload = BROKEN, b"its failure cannot be recorded"
+        if outcome is not None:
+            try:
+                kind, payload = self._frames.outcome(number, outcome)
+            except Exception as error:  # noqa: BLE001  no room for a large result, say
+                payload = repr(error).encode("utf-8", "backslashreplace")[:1000]
         self._append(kind, number, payload)
 
     def _append(self, kind: int, number: int, payload: bytes) -> None:
@@ -168,10 +188,8 @@ class Child:
 
     def _wake(self) -> None:
         self._board.sleeping = False
-        try:
+        with suppress(OSError):  # full of such bytes, or the parent has gone
             self._source.send(b"\0", socket.MSG_DONTWAIT)
-        except OSError:
-            pass  # full of such bytes, or the parent has gone
 
     def _still_mine(self) -> bool:
         """Whether the socket still is the one that this process was given: a task may close all descriptors."""

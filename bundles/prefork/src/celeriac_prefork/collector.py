@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from msgspec import Struct
@@ -24,6 +22,7 @@ from celeriac_prefork.audit import Audit
 from celeriac_prefork.brood import Brood
 from celeriac_prefork.crew import Crew, Member
 from celeriac_prefork.dispatch import Dispatch, Run
+from celeriac_prefork.fates import await_end, status_text
 from celeriac_prefork.frames import Frames
 from celeriac_prefork.limits import Limits
 from celeriac_prefork.memory import barrier
@@ -44,9 +43,6 @@ REST_SECONDS = 30.0
 """How long to sleep when nothing is to be done: until somebody wakes the thread."""
 STOPPED_SECONDS = 5.0
 """After how long an idle child that somebody has stopped (SIGSTOP) is replaced."""
-ORPHAN_SECONDS = 1.0
-"""How long to wait for the children of a zygote that was killed to be gone as well."""
-
 _Ending = tuple[Run, Outcome | BaseException]
 
 
@@ -325,11 +321,24 @@ class Collector(threading.Thread):
             if run is not None:
                 dispatch.finish(claimed)
                 self._parts.spool.drop(claimed)
-                endings.append((run, run.ending or WorkerLostError(_how_it_ended(status))))
+                how = f"The process that ran this task has ended: {status_text(status)}."
+                endings.append((run, run.ending or WorkerLostError(how)))
         if member.damaged:
+            endings += [
+                (each, WorkerLostError("The memory of its child was damaged.")) for each in self._unread(claimed)
+            ]
             slot.ring.reset()
         self._parts.crew.release(member)
         return taken
+
+    def _unread(self, newest: int) -> list[Run]:
+        """Take out the runs whose outcomes were in a ring that cannot be read: of those taken, what nobody else has."""
+        dispatch, members = self._parts.dispatch, self._parts.crew.members.values()
+        others = {number for member in members for number in (member.slot.claimed, member.slot.running)}
+        others |= {number for member in members if not member.damaged for number in member.slot.ring.numbers()}
+        others |= {run.number for run in dispatch.sent}
+        gone = [number for number in dispatch.runs if number <= newest and number not in others]
+        return [dispatch.runs.pop(number) for number in gone]
 
     def _lose_zygote(self) -> None:
         """The zygote was killed, and the kernel has killed its children: nothing can be forked any more."""
@@ -338,7 +347,7 @@ class Collector(threading.Thread):
         members = list(parts.crew.members.values())
         pids = {member.pid or member.slot.ready for member in members} - {0}
         status = parts.brood.reap()
-        _await_end(pids)
+        await_end(pids)
         endings: list[_Ending] = []
         with parts.lock:
             parts.crew.closing = True
@@ -348,45 +357,10 @@ class Collector(threading.Thread):
                 taken += self._bury(member, -signal.SIGKILL, endings)
             parts.crew.members.clear()
         self._tell(taken, endings)
-        self._retire(f"the zygote of the prefork pool has ended ({_status_text(status)}): no child can be forked")
+        self._retire(f"the zygote of the prefork pool has ended ({status_text(status)}): no child can be forked")
 
     def _retire(self, why: str) -> None:
-        if not self._retired and not self._parts.crew.closing or self.lost and not self._retired:
+        if (not self._retired and not self._parts.crew.closing) or (self.lost and not self._retired):
             self._retired = True
             log.critical("The pool cannot go on: %s", why, extra={"event": "pool_failed"})
             self._parts.context.retire(why)
-
-
-def _how_it_ended(status: int) -> str:
-    return f"The process that ran this task has ended: {_status_text(status)}."
-
-
-def _status_text(status: int) -> str:
-    """Say in words how a process has ended."""
-    if status >= 0:
-        return f"exit code {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = "unknown"
-    hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
-    return f"signal {-status} ({name}){hint}"
-
-
-def _await_end(pids: set[int]) -> None:
-    """Wait until these processes, which are children of nobody here, have ended; kill them where the kernel did not."""
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    for pid in pids:
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-    while any(_lives(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.005)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
-    except OSError:
-        return False

@@ -73,7 +73,7 @@ class Crew:
             self._dispatch.quit(-missing)
         if self.closing or missing <= 0 or time.monotonic() < self._pause_until:
             return
-        wanted = []
+        wanted: list[Order] = []
         index = 0
         while len(wanted) < missing:
             if index not in self.members:

@@ -180,7 +180,7 @@ class Dispatch:
         return True
 
     def _receive_all(self) -> list[int]:
-        numbers = []
+        numbers: list[int] = []
         while True:
             try:
                 frame = self.far.recv(FRAME_LIMIT, _DONTWAIT)

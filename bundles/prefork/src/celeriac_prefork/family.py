@@ -26,8 +26,8 @@ __all__ = ["Inheritance", "be_child", "be_zygote", "child_name"]
 class Inheritance(Struct, frozen=True, kw_only=True):
     """What the parent leaves to the zygote, and the zygote to each child."""
 
-    control: socket.socket
-    """The zygote's end of the socket to the parent."""
+    control: socket.socket | None
+    """The zygote's end of the socket to the parent; None in a child."""
     source: socket.socket
     """The children's end of the socket that requests come from."""
     file: SharedFile
@@ -42,12 +42,18 @@ def child_name(slot: int) -> str:
 
 def be_zygote(left: Inheritance, work: Callable[[], Work]) -> int:
     """Serve as the zygote, whose children are forked; return the exit code."""
-    zygote = os.getpid()
+    assert left.control is not None  # noqa: S101  narrows the type
+    own = os.getpid()
 
     def launch(slot: int) -> Forked:
-        return fork(lambda: be_child(left, slot, zygote, work), child_name(slot))
+        def main() -> int:
+            zygote.leave()
+            return be_child(left, slot, own, work)
 
-    Zygote(left.control, launch, left.spool.remove).serve()
+        return fork(main, child_name(slot))
+
+    zygote = Zygote(left.control, launch, left.spool.remove)
+    zygote.serve()
     return 0
 
 
@@ -55,7 +61,6 @@ def be_child(left: Inheritance, index: int, zygote: int, work: Callable[[], Work
     """Serve as the child of a slot; return the exit code."""
     end_with_parent(zygote)
     for_child()
-    left.control.close()
     slot, board = Slot(left.file, index), Board(left.file)
     left.file.close()
     if numpy := sys.modules.get("numpy.random"):

@@ -1,7 +1,7 @@
 """Start the zygote, and from it the children, by fork.
 
-billiard forks: it flushes the streams before, and in the new process gives the log handlers new locks, closes standard
-input, seeds `random` and runs what libraries registered with it or with `multiprocessing` for after a fork.
+billiard prepares both sides: it flushes the streams before, and in the new process gives the log handlers new locks,
+closes standard input, and runs what libraries registered with it or with `multiprocessing` for after a fork.
 """
 
 from __future__ import annotations
@@ -27,11 +27,16 @@ EXIT_FAILURE = 1
 
 
 class _Popen(popen_fork.Popen):  # type: ignore[misc]  # billiard has no types
-    """A fork without the pipe that billiard keeps open to wait for the process: the zygote waits for all at once."""
+    """A fork without the pipe by which billiard waits for the process: the zygote waits for all children at once."""
 
     def _launch(self, process_obj: Any) -> None:
-        super()._launch(process_obj)
-        self.close()
+        code = EXIT_FAILURE
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                code = process_obj._bootstrap()
+            finally:
+                os._exit(code)
 
 
 class _Process(context.Process):  # type: ignore[misc]  # billiard has no types

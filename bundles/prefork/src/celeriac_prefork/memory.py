@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import sys
 import tempfile
 import threading
 
@@ -52,7 +51,7 @@ class SharedFile:
 
 
 def _create() -> int:
-    if sys.platform == "linux":
+    if hasattr(os, "memfd_create"):
         return os.memfd_create("celeriac-prefork", os.MFD_CLOEXEC)
     descriptor, path = tempfile.mkstemp(prefix="celeriac-prefork-")
     os.unlink(path)

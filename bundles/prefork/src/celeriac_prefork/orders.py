@@ -1,8 +1,12 @@
 """What the parent and the zygote tell each other: records of 24 bytes, several in one message of a socket.
 
+To the zygote:
+
     FORK      slot                  have a child in this slot
     SIGNAL    slot, pid, signal     send it, if that process still is this slot's child
     END       milliseconds          end all children: those that have not ended by then are killed; then end yourself
+
+From the zygote:
 
     BORN      slot, pid             a child was forked
     UNBORN    slot, error number    it could not be

@@ -15,10 +15,9 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from signal import Signals
 
-from celeriac.errors import InternalError
+from celeriac.errors import InternalError, Unsupported
 from celeriac.model.request import Request
 from celeriac.spi.pool import Kills, Pool, PoolContext, Resizes
 from celeriac_prefork.brood import Brood, warn_of_threads
@@ -27,13 +26,15 @@ from celeriac_prefork.collector import Collector, Parts
 from celeriac_prefork.crew import Crew
 from celeriac_prefork.dispatch import AHEAD, Dispatch
 from celeriac_prefork.family import Inheritance, be_zygote
-from celeriac_prefork.forking import Forked, fork
+from celeriac_prefork.forking import fork
 from celeriac_prefork.frames import Frames
 from celeriac_prefork.limits import Limits
 from celeriac_prefork.memory import SharedFile
 from celeriac_prefork.plugin import CAPABILITIES
 from celeriac_prefork.slots import Board
+from celeriac_prefork.spawning import spawn_zygote
 from celeriac_prefork.spool import Spool
+from celeriac_prefork.zygote import Handle
 
 __all__ = ["PreforkPool"]
 
@@ -65,7 +66,7 @@ class PreforkPool(Pool, Kills, Resizes):
         dispatch, board = Dispatch(frames, spool), Board(file)
         self._file = file
         try:
-            brood = Brood(lambda near, theirs: self._fork_zygote(near, theirs, dispatch, file, spool))
+            brood = Brood(lambda near, theirs: self._start_zygote(near, theirs, dispatch, file, spool))
         except BaseException:
             for part in (dispatch, board, file):
                 part.close()
@@ -89,17 +90,24 @@ class PreforkPool(Pool, Kills, Resizes):
         crew.fill()
         self._collector.start()
 
-    def _fork_zygote(
+    def _start_zygote(
         self, near: socket.socket, theirs: socket.socket, dispatch: Dispatch, file: SharedFile, spool: Spool
-    ) -> Forked:
+    ) -> Handle:
         context = self.context
         wear = Wear(tasks=context.max_tasks_per_child, memory=context.max_memory_per_child)
         left = Inheritance(control=theirs, source=dispatch.far, file=file, spool=spool, wear=wear)
+        if context.options.get("start_method") == "spawn":
+            if context.rebuild is None:
+                raise Unsupported("the start method 'spawn' without an app that can be imported (-A)", "prefork", [])
+            return spawn_zygote(left, context.rebuild)
+        work = Work(
+            execute=context.execute, failed=context.failed, aexecute=context.aexecute, is_async=context.is_async
+        )
 
         def main() -> int:
             near.close()
             dispatch.near.close()
-            return be_zygote(left, lambda: Work(execute=context.execute, failed=context.failed))
+            return be_zygote(left, lambda: work)
 
         warn_of_threads()
         return fork(main, "celeriac-zygote")

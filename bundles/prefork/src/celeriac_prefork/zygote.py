@@ -51,20 +51,25 @@ class Zygote:
         abandoned: Called when the parent was killed, after the children.
     """
 
-    def __init__(
-        self, control: socket.socket, launch: Callable[[int], Handle], abandoned: Callable[[], None]
-    ) -> None:
+    def __init__(self, control: socket.socket, launch: Callable[[int], Handle], abandoned: Callable[[], None]) -> None:
         self._control = control
         self._launch = launch
         self._abandoned = abandoned
         self._children: dict[int, Handle] = {}
         self._news: deque[bytes] = deque()
         self._deadline: float | None = None
+        self._pipe: tuple[int, ...] = ()
+
+    def leave(self) -> None:
+        """Close, in a process that was forked from the zygote, what is the zygote's own."""
+        self._control.close()
+        for end in self._pipe:
+            os.close(end)
 
     def serve(self) -> None:
         """Follow orders until told to end, or the parent has gone."""
         for_zygote()
-        reader, writer = _wakeup_pipe()
+        self._pipe = reader, _ = _wakeup_pipe()
         gc.disable()
         gc.collect()
         gc.freeze()
@@ -85,8 +90,7 @@ class Zygote:
                 self._kill_all()
         self._flush()
         signal.set_wakeup_fd(-1)
-        os.close(reader)
-        os.close(writer)
+        self.leave()
 
     def _wait(self, reader: int, timeout: float | None) -> list[tuple[int, int]]:
         poll = select.poll()

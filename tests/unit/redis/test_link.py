@@ -282,7 +282,7 @@ def test_a_missing_right_is_said(connect, own_server):
     connect(own_server).run("ACL", "SETUSER", "anna", "on", ">pass", "~mine:*", "+@all", timeout=SECONDS)
     link = connect(own_server.replace("://", "://anna:pass@"))
 
-    with pytest.raises(ConfigurationError, match=r"SET yours.*ACL SETUSER"):
+    with pytest.raises(StoreError, match=r"SET yours.*ACL SETUSER"):
         link.run("SET", "yours", 1, timeout=SECONDS)
 
 

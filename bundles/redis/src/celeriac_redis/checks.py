@@ -41,7 +41,7 @@ def check(replies: list[Any], location: Location) -> None:
 
 def _refused(reply: BaseException, location: Location) -> None:
     error = reply_error(reply, "INFO", location.label)
-    if isinstance(error, LinkLost | ConfigurationError):
+    if isinstance(error, LinkLost):
         raise error
 
 

@@ -7,7 +7,7 @@ the key itself expires with the last of it.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import ClassVar, Final
 
 from celeriac.errors import ConfigurationError
 from celeriac.model.address import Address
@@ -132,7 +132,7 @@ class RedisCoordinator(Coordinator):
 
     capabilities = COORDINATOR_CAPABILITIES
     options = CONNECTION_OPTIONS
-    driver_errors = Link.driver_errors
+    driver_errors: ClassVar[tuple[type[BaseException], ...]] = Link.driver_errors
 
     def __init__(self, address: Address, context: Context) -> None:
         super().__init__(address, context)

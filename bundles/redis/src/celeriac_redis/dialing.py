@@ -31,7 +31,10 @@ class _Provider(CredentialProvider):
         self._ask = ask
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        user, password = self._ask()
+        try:
+            user, password = self._ask()
+        except Exception as error:
+            raise LinkLost(f"the credential provider failed: {type(error).__name__}: {error}") from error
         return (user, password) if user else (password,)
 
 
@@ -44,8 +47,8 @@ class Dialler:
     def dial(self, end: float, node: Node | None = None) -> Wire:
         """Connect, until the moment `end` of the monotonic clock, to the store or to one node of its cluster.
 
-        Raises: DeadlineExceeded: that moment has passed. LinkLost: nobody answers. ConfigurationError: the server
-        refuses who we are.
+        Raises: DeadlineExceeded: that moment has passed. LinkLost: nobody answers. Refused: the server does not
+        take us for somebody it serves.
         """
         location = self.location
         timeout = end - monotonic()

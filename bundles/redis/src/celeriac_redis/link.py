@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import hiredis
 
-from celeriac.errors import DeadlineExceeded
+from celeriac.errors import ConfigurationError, DeadlineExceeded
 from celeriac_redis import checks
 from celeriac_redis.dialing import Dialler
 from celeriac_redis.location import Location
-from celeriac_redis.replies import LinkLost, NotSent, code_of, reply_error
+from celeriac_redis.replies import LinkLost, NotSent, Refused, code_of, reply_error
 from celeriac_redis.routing import Routing, SlotRouting, StraightRouting
 from celeriac_redis.wire import Argument, Wire, pack
 from celeriac_redis.wires import Wires
@@ -47,7 +47,6 @@ class Link:
     * `LinkLost`: there is no connection, or it broke, or no answer came in time: it is not known what took effect.
     * `StoreFull`, `ReadOnlyStore`: the server refused a write; of a script or a transaction nothing took effect.
     * `StoreError`: the server refused for another reason, which the text tells.
-    * `ConfigurationError`: the server refuses this user.
 
     Replies are as hiredis gives them: bytes, int, None, lists of these.
     """
@@ -73,7 +72,7 @@ class Link:
     def open(self, timeout: float) -> None:
         """Connect, and refuse a server that is too old or may drop what it was given.
 
-        Raises: ConfigurationError: it is; says why, and the fix.
+        Raises: ConfigurationError: it is, or it refuses this user; says why, and the fix.
         """
         end = monotonic() + timeout
         try:
@@ -81,6 +80,8 @@ class Link:
                 checks.check(wires.call(checks.QUESTIONS, checks.COUNT, end), self.location)
         except NotSent:
             raise DeadlineExceeded(f"{self.label} at connecting", timeout) from None
+        except Refused as error:
+            raise ConfigurationError(str(error)) from error
 
     def close(self) -> None:
         """Close every connection; calls under way fail."""

@@ -12,13 +12,21 @@ from typing import Final
 
 import redis.exceptions
 
-from celeriac.errors import ConfigurationError, ReadOnlyStore, StoreError, StoreFull
+from celeriac.errors import ReadOnlyStore, StoreError, StoreFull
 
-__all__ = ["LinkLost", "NoReply", "NotSent", "code_of", "connecting_error", "reply_error"]
+__all__ = ["LinkLost", "NoReply", "NotSent", "Refused", "code_of", "connecting_error", "reply_error"]
 
 
 class LinkLost(ConnectionError):
     """The connection is gone or of no use; whether the last call took effect is not known."""
+
+
+class Refused(LinkLost):
+    """The server does not take us for somebody it serves.
+
+    For who connects for the first time that is a mistake in the settings. Later on it is an outage like any other:
+    passwords and certificates are changed on one side first.
+    """
 
 
 class NoReply(Exception):
@@ -75,7 +83,8 @@ def reply_error(error: BaseException, what: str, label: str) -> Exception:
     if code in ("MISCONF", "NOREPLICAS"):
         return ReadOnlyStore(f"{label} takes no writes at the moment, so {what} did nothing: {text}")
     if code in _FIXES:
-        return ConfigurationError(f"{label} refuses {what}: {text} {_FIXES[code]}")
+        kind = StoreError if code == "NOPERM" else Refused
+        return kind(f"{label} refuses {what}: {text} {_FIXES[code]}")
     if code == "WRONGTYPE":
         return StoreError(
             f"{label}: {what} found data of another kind. Something else uses this key; choose another database,"
@@ -92,14 +101,14 @@ def connecting_error(error: BaseException, label: str, *, retry: bool) -> Except
     text = str(error)
     cause = error.__context__ or error
     if "CERTIFICATE_VERIFY_FAILED" in text or "CERTIFICATE_VERIFY_FAILED" in str(cause):
-        return ConfigurationError(
+        return Refused(
             f"{label} shows a certificate that is not trusted: {text}"
             " Name the authority's file in `ssl_ca_certs`, or correct the host name."
         )
     refused = isinstance(error, redis.exceptions.AuthenticationError) or code_of(error) in _FIXES
     if refused and not retry:
         fix = _FIXES.get(code_of(error), _FIXES["NOAUTH" if "required" in text else "WRONGPASS"])
-        return ConfigurationError(f"{label} refuses the connection: {text} {fix}")
+        return Refused(f"{label} refuses the connection: {text} {fix}")
     if isinstance(error, redis.exceptions.ResponseError) and not refused and code_of(error) not in _LOST:
-        return ConfigurationError(f"{label} refuses the connection: {text}")
+        return Refused(f"{label} refuses the connection: {text}")
     return LinkLost(f"cannot connect: {text or type(error).__name__}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from celeriac.model.address import Address
 from celeriac.model.record import ResultRecord
@@ -27,7 +27,7 @@ class RedisResultStore(ResultStore, Waits):
 
     capabilities = RESULT_CAPABILITIES
     options = RESULT_OPTIONS
-    driver_errors = Link.driver_errors
+    driver_errors: ClassVar[tuple[type[BaseException], ...]] = Link.driver_errors
 
     def __init__(self, address: Address, context: Context) -> None:
         super().__init__(address, context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from time import monotonic, sleep
@@ -13,7 +12,7 @@ from redis.crc import key_slot
 
 from celeriac_redis.dialing import Dialler
 from celeriac_redis.location import Node
-from celeriac_redis.replies import LinkLost, code_of
+from celeriac_redis.replies import LinkLost, Refused, code_of
 from celeriac_redis.wire import Argument, pack
 from celeriac_redis.wires import Wires
 
@@ -83,9 +82,10 @@ class SlotRouting(Routing):
 
     def __init__(self, dialler: Dialler) -> None:
         self._dialler = dialler
-        self._lock = threading.Lock()
+        # Without a lock, which a fork would leave locked; setting one key of a dictionary is atomic.
         self._nodes: dict[Node, Wires] = {}
         self._slots: list[Node] | None = None
+        self._asked = 0
         self._closed = False
 
     def exchange(self, packed: list[bytes], keys: Sequence[Argument | None], end: float) -> list[Any]:
@@ -112,15 +112,16 @@ class SlotRouting(Routing):
 
     def _redirected(self, packed: bytes, key: Argument | None, reply: BaseException, end: float) -> Any:
         """Follow a command to the node that has its slot now; return its reply, or the last refusal."""
+        node = self._node(key, end)
         for _ in range(_REDIRECTS):
             code = code_of(reply)
             if code == "ASK":
-                node = _named(reply)
+                node = _named(reply, node)
                 (_, answer) = self._to(node).call(_ASKING + packed, 2, end)
             elif code in ("MOVED", "TRYAGAIN", "CLUSTERDOWN"):
+                self.forget()
                 if code == "MOVED":
-                    self.forget()
-                    node = _named(reply)
+                    node = _named(reply, node)
                 else:
                     sleep(max(0.0, min(_PAUSE_SECONDS, end - monotonic())))
                     node = self._node(key, end)
@@ -142,20 +143,17 @@ class SlotRouting(Routing):
         self._slots = None
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            nodes = list(self._nodes.values())
-        for wires in nodes:
+        self._closed = True
+        for wires in list(self._nodes.values()):
             wires.close()
 
     def _to(self, node: Node) -> Wires:
-        with self._lock:
+        found = self._nodes.get(node)
+        if found is None:
+            found = self._nodes.setdefault(node, Wires(self._dialler, node))
             if self._closed:
-                raise LinkLost("this connection is closed")
-            found = self._nodes.get(node)
-            if found is None:
-                found = self._nodes[node] = Wires(self._dialler, node)
-            return found
+                found.close()
+        return found
 
     def _node(self, key: Argument | None, end: float) -> Node:
         slots = self._known(end)
@@ -170,20 +168,23 @@ class SlotRouting(Routing):
         return slots
 
     def _learnt(self, end: float) -> list[Node]:
-        """Ask the nodes in turn, first those of the URL, for the map of slots."""
+        """Ask the nodes for the map of slots, beginning with another one each time: one may be cut off and not know."""
         error: LinkLost = LinkLost("no node of the cluster answers")
-        nodes = list(dict.fromkeys([*self._dialler.location.nodes, *self._nodes]))
-        for index, node in enumerate(nodes):
+        known = list(dict.fromkeys([*self._dialler.location.nodes, *self._nodes]))
+        first = self._asked % len(known)
+        for node in known[first:] + known[:first]:
+            self._asked += 1
             # One that is silent must not use up the time of the others.
-            share = (end - monotonic()) / (len(nodes) - index)
+            now = monotonic()
             try:
-                (answer,) = self._to(node).call(_SLOTS, 1, monotonic() + share)
+                (answer,) = self._to(node).call(_SLOTS, 1, now + max((end - now) / 2, 0.0))
+                if isinstance(answer, list):
+                    return _map_of(answer, node)
+                error = LinkLost(f"{node[0]}:{node[1]} is no node of a cluster ({answer})")
+            except Refused:
+                raise
             except LinkLost as lost:
                 error = lost
-                continue
-            if isinstance(answer, list):
-                return _map_of(answer, node)
-            error = LinkLost(f"{node[0]}:{node[1]} is no node of a cluster ({answer})")
         raise error
 
 
@@ -199,6 +200,7 @@ def _map_of(ranges: list[Any], asked: Node) -> list[Node]:
     return known
 
 
-def _named(reply: BaseException) -> Node:
+def _named(reply: BaseException, asked: Node) -> Node:
+    """Return the node that a MOVED or ASK names; without a host it is at that of the node that was asked."""
     host, _, port = str(reply).rpartition(" ")[2].rpartition(":")
-    return host, int(port)
+    return (host if host not in ("", "?") else asked[0]), int(port)

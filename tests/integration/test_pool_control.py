@@ -129,3 +129,14 @@ def test_a_pool_that_cannot_go_on_retires_the_worker_with_a_code_of_its_own(app)
         eventually(lambda: codes, "the worker has shut down")
         events.worker_shutdown.disconnect(receiver)
     assert codes == [75]
+
+
+def test_an_autoscaler_gives_what_waits_the_slots_it_may_have(app, waits, gate):
+    app.conf.update(plugins=["autoscale"], worker_autoscale="3,1")
+    with running(app, pool="threads", concurrency=1) as worker:
+        results = [waits.delay(number) for number in range(5)]
+
+        at_work(worker, 3)
+
+        gate.set()
+        assert [result.get(timeout=10) for result in results] == [0, 1, 2, 3, 4]

@@ -99,7 +99,8 @@ def test_purge_empties_the_queues_first(run: Run, proj: str) -> None:
         (["--hostnam", "x"], 2, "--hostname"),
         (["-B"], 2, "periodic scheduler is a plugin"),
         (["-E"], 2, "events are a plugin"),
-        (["--autoscale", "3"], 2, "resizes the pool"),
+        (["--autoscale", "3,x"], 2, "the most and the fewest slots"),
+        (["-P", "solo", "--autoscale", "3"], 64, "does not support `worker_autoscale` (3). These can: "),
         (["-D"], 2, "systemd"),
         (["--statedb", "x"], 2, "coordinator"),
     ],
@@ -113,6 +114,17 @@ def test_what_a_worker_cannot_do_is_refused_before_it_starts(
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (folder / ".celeriac").exists()
+
+
+def test_an_option_of_a_plugin_that_is_installed_activates_it(worked: Run) -> None:
+    ran = worked("-P", "threads", "-c", "2", "--autoscale", "4,3", level="info")
+
+    assert ran.exit_code == 0
+    assert "autoscale: 2 -> 3 slots: between 3 and 4" in ran.stderr
+
+
+def test_help_shows_the_options_that_would_activate_a_plugin(run: Run, proj: str) -> None:
+    assert "--autoscale MAX,MIN" in run("-A", proj, "worker", "--help").output
 
 
 def test_flags_that_switch_off_what_is_not_there_are_taken_with_a_note(worked: Run) -> None:

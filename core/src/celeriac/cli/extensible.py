@@ -21,6 +21,7 @@ _ERROR = "celeriac.options_error"
 class ExtensibleCommand(click.Command):
     """A command with the options of `app.user_options[<command>]` and of the active plugins.
 
+    An option of an installed plugin that is not active activates it, by an entry point of the group `celeriac.options`.
     The app is imported for them, even for `--help`, where one was named; without an app there are none.
 
     Args:
@@ -63,19 +64,44 @@ class ExtensibleCommand(click.Command):
 
     def _add(self, ctx: click.Context, args: list[str]) -> None:
         program = ctx.find_object(Program)
-        if program is None or program.app_path is None:
+        if program is None:
+            return
+        asked = _asked(args, for_help=program.app_path is not None)
+        if program.app_path is None and not asked:
             return
         try:
-            ctx.meta[_OPTIONS] = self._added(program, args)
+            ctx.meta[_OPTIONS] = self._added(program, args, asked)
         except CeleriacError as error:
             # The command itself meets it again, and says so; `--help` must work all the same.
             ctx.meta[_ERROR] = error
 
-    def _added(self, program: Program, args: list[str]) -> list[click.Parameter]:
+    def _added(self, program: Program, args: list[str], asked: list[str]) -> list[click.Parameter]:
         from celeriac.kernel.hooks import activate  # noqa: PLC0415  with pluggy, where an app was named only
 
         app = program.app
+        if asked and "--help" not in args:
+            app.conf.override({"plugins": (*dict.fromkeys([*app.conf.plugins, *asked]),)}, "the options")
+            # Other plugins may have been asked for their settings before; those of these are then not known yet.
+            settings = activate((), asked).settings()
+            app.conf.declare([setting for setting in settings if setting.name not in app.conf])
         pool = pool_name(["worker", *args]) or app.conf.worker_pool
         chosen = [*app.connections.chosen_plugins(), *([("pool", pool)] if pool else [])]
-        hooks = activate(chosen, app.conf.plugins)
+        hooks = activate(chosen, [*app.conf.plugins, *asked])
         return [*sorted(app.user_options[self.name or ""], key=lambda option: option.name), *hooks.worker_options()]
+
+
+def _asked(args: list[str], *, for_help: bool) -> list[str]:
+    """Return the names of the hooks that the options among the arguments activate; `for_help` of all that could be."""
+    given = {arg.partition("=")[0] for arg in args if arg.startswith("-")}
+    every = "--help" in given
+    if not given or (every and not for_help):
+        return []
+    from celeriac.kernel import plugins  # noqa: PLC0415  entry points, which most commands need not read
+
+    options = plugins.installed("option")
+    owners = {
+        option.distribution
+        for option in options
+        if every or ("-" if len(option.name) == 1 else "--") + option.name in given
+    }
+    return [hooks.name for hooks in plugins.installed("hooks") if hooks.distribution in owners]

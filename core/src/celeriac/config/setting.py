@@ -31,6 +31,7 @@ class Setting(Struct, frozen=True, kw_only=True):
         choices: The only values allowed, besides None where the type has it.
         secret: Shown as `**` everywhere.
         check: A condition beyond the type; not asked about None.
+        pool_needs: The capability that the pool of a worker must have where it is set: a field of `PoolCapabilities`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Setting(Struct, frozen=True, kw_only=True):
     choices: tuple[Any, ...] | None = None
     secret: bool = False
     check: Bound | None = None
+    pool_needs: str = ""
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else instance[self.name]

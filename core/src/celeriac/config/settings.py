@@ -136,6 +136,11 @@ class Settings(Declared):
         """What `config_from_object` was given, with its namespace, if that was the import path of an object."""
         return self._object if self._object is not None and isinstance(self._object[0], str) else None
 
+    @property
+    def known(self) -> tuple[Setting, ...]:
+        """Every setting that is known so far: the core's, and those of plugins once they were asked."""
+        return tuple(self._table.values())
+
     # -- reading -----------------------------------------------------------------------------------
 
     @property

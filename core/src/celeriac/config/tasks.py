@@ -64,9 +64,14 @@ class TaskSettings(Family):
     task_revoke_expires_seconds: float = declare(
         30 * 86400.0, "Seconds that the revocation of a task is remembered.", check=_SECONDS
     )
-    task_time_limit: float | None = declare(None, "Seconds after which a task is ended by force.", check=_SECONDS)
+    task_time_limit: float | None = declare(
+        None, "Seconds after which a task is ended by force.", check=_SECONDS, pool_needs="hard_limits"
+    )
     task_soft_time_limit: float | None = declare(
-        None, "Seconds after which SoftTimeLimitExceeded is raised inside a task.", check=_SECONDS
+        None,
+        "Seconds after which SoftTimeLimitExceeded is raised inside a task.",
+        check=_SECONDS,
+        pool_needs="soft_limits",
     )
     task_default_rate_limit: str | int | float | None = declare(
         None, "How often a task without a limit of its own may start in one worker: '10/s', '100/m', '5/h'."

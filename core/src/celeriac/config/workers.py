@@ -23,10 +23,13 @@ class WorkerSettings(Family):
         None, "Messages taken per slot; None tunes itself to about 100 ms of work; 0 is no bound.", check=at_least(0)
     )
     worker_max_tasks_per_child: int | None = declare(
-        None, "Tasks after which a child of the pool is replaced.", check=at_least(1)
+        None, "Tasks after which a child of the pool is replaced.", check=at_least(1), pool_needs="recycles"
     )
     worker_max_memory_per_child: int | None = declare(
-        None, "Resident KiB above which a child of the pool is replaced after its task.", check=at_least(1)
+        None,
+        "Resident KiB above which a child of the pool is replaced after its task.",
+        check=at_least(1),
+        pool_needs="recycles",
     )
     worker_disable_rate_limits: bool = declare(False, "Rate limits of tasks are not applied.")
     worker_soft_shutdown_timeout: float = declare(

@@ -47,13 +47,17 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "schedule": "celeriac.schedules",
         "command": "celeriac.commands",
         "hooks": "celeriac.hooks",
+        "option": "celeriac.options",
         "harness": "celeriac.harnesses",
     }
 )
 """Kind to entry point group."""
 
-_UNDECLARED = frozenset({"command", "hooks", "harness"})
-"""Kinds whose entry points name the thing itself: a click command, a module of hooks, a module of harnesses."""
+_UNDECLARED = frozenset({"command", "hooks", "option", "harness"})
+"""Kinds whose entry points name the thing itself: a click command, a module of hooks, a module of harnesses.
+
+The name of an `option` is one of `celeriac worker` without its dashes; who gives it activates those hooks.
+"""
 
 
 @runtime_checkable

@@ -62,8 +62,13 @@ class PoolControl:
             )
         return bool(ended)
 
-    def resize(self, slots: int, *, reason: str = "") -> None:
+    def resize(self, slots: int, *, who: str = "", reason: str = "") -> None:
         """Have so many slots from now on; what the worker holds follows.
+
+        Args:
+            slots: How many.
+            who: Who wants it, for the log.
+            reason: Why, for the log.
 
         Raises: ConfigurationError: fewer than one. Unsupported: this pool cannot; names those that can.
         """
@@ -79,8 +84,8 @@ class PoolControl:
             self._prefetch.slots = slots
             self._inflight.wake()
         logger.info(
-            "pool %s: %d -> %d slots%s",
-            self._name,
+            "%s: %d -> %d slots%s",
+            who or f"pool {self._name}",
             before,
             slots,
             f": {reason}" if reason else "",

@@ -13,16 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["refuse_what_pool_lacks", "unsupported"]
 
-_SETTINGS = {
-    "task_time_limit": "hard_limits",
-    "task_soft_time_limit": "soft_limits",
-    "worker_max_tasks_per_child": "recycles",
-    "worker_max_memory_per_child": "recycles",
-}
-"""Settings that only some pools can keep to, and the capability they need."""
-
 _OPTIONS = {"time_limit": "hard_limits", "soft_time_limit": "soft_limits"}
-"""The same of tasks' options."""
+"""Options of tasks that only some pools can keep to, and the capability they need; settings say so themselves."""
 
 MOST_NAMES = 5
 """How many tasks an error names."""
@@ -33,10 +25,11 @@ def refuse_what_pool_lacks(app: Celeriac, pool: str, capabilities: PoolCapabilit
 
     Raises: Unsupported: naming the setting or the tasks, and the pools that can.
     """
-    for setting, capability in _SETTINGS.items():
-        value = getattr(app.conf, setting)
-        if value is not None and not getattr(capabilities, capability):
-            raise unsupported(f"`{setting}` ({value:g})", pool, capability)
+    for setting in app.conf.known:
+        value = app.conf[setting.name] if setting.pool_needs else None
+        if value is not None and not getattr(capabilities, setting.pool_needs):
+            shown = f"{value:g}" if isinstance(value, int | float) else value
+            raise unsupported(f"`{setting.name}` ({shown})", pool, setting.pool_needs)
     for option, capability in _OPTIONS.items():
         if getattr(capabilities, capability):
             continue

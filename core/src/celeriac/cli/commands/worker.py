@@ -38,7 +38,7 @@ _ELSEWHERE = {
     "--events": _EVENTS,
     "--task-events": _EVENTS,
     "--heartbeat-interval": _EVENTS,
-    "--autoscale": "No active plugin resizes the pool. Give the number of slots with -c.",
+    "--autoscale": "Install celeriac-autoscale, or give the number of slots with -c.",
     "-D": _MANAGER,
     "--detach": _MANAGER,
     "--uid": _MANAGER,

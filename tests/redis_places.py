@@ -16,7 +16,7 @@ from celeriac.spi.service import Context
 from celeriac.testing.harness import StoreHarness
 from celeriac_redis.coordinator import RedisCoordinator
 from celeriac_redis.results import RedisResultStore
-from celeriac_redis.transport import RedisTransport
+from celeriac_redis.transport import RedisClusterTransport, RedisTransport
 
 LEASE_SECONDS = 1.0
 
@@ -48,8 +48,10 @@ class Place:
     @contextmanager
     def transport(self) -> Iterator[StoreHarness[RedisTransport]]:
         options = {"lease_seconds": LEASE_SECONDS, **self.options}
+        steady = {"lease_seconds": 600.0}
         with self._store() as url:
-            yield StoreHarness(RedisTransport, url, virtual=False, options=options, results=self._results)
+            service = RedisClusterTransport if url.startswith("redis+cluster:") else RedisTransport
+            yield StoreHarness(service, url, virtual=False, options=options, steady=steady, results=self._results)
 
     @contextmanager
     def results(self) -> Iterator[StoreHarness[RedisResultStore]]:
@@ -75,8 +77,8 @@ def server_place(server: RedisServer, **options: Any) -> Place:
 
 
 def cluster_place(cluster: RedisCluster) -> Place:
-    """Return the place of a Cluster."""
-    return Place([cluster.url], lambda _: cluster.empty())
+    """Return the place of a Cluster, whose one database holds several stores under prefixes of their own."""
+    return Place([f"{cluster.url}?global_keyprefix=store{number}-" for number in range(4)], lambda _: cluster.empty())
 
 
 def sentinel_place(trio: RedisSentinels) -> Place:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from celeriac.spi.coordinator import CoordinatorCapabilities
 from celeriac.spi.declaration import Declaration, Option
 from celeriac.spi.results import ResultCapabilities
 from celeriac.spi.transport import TransportCapabilities
 
 __all__ = [
+    "CLUSTER_CAPABILITIES",
     "CONNECTION_OPTIONS",
     "COORDINATOR_CAPABILITIES",
     "RESULT_CAPABILITIES",
     "RESULT_OPTIONS",
     "TRANSPORT_CAPABILITIES",
     "TRANSPORT_OPTIONS",
+    "cluster",
     "coordinator",
     "results",
     "transport",
@@ -37,6 +41,7 @@ TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
     reach="network",
     guarantee="at least once; once while the worker lives",
 )
+CLUSTER_CAPABILITIES: Final = replace(TRANSPORT_CAPABILITIES, commits=False)
 RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, expires="store", durable=True, reach="network")
 COORDINATOR_CAPABILITIES: Final = CoordinatorCapabilities(durable=True, reach="network")
 
@@ -91,8 +96,16 @@ RESULT_OPTIONS: Final[Mapping[str, Option]] = {
 transport: Declaration = Declaration(
     spi_version=1,
     target="celeriac_redis.transport:RedisTransport",
-    summary="Redis or Valkey: one server, one that sentinels watch, or a cluster; shared with Celery's clients.",
+    summary="Redis or Valkey: one server, or the one that sentinels name; queues shared with Celery's programs.",
     capabilities=TRANSPORT_CAPABILITIES,
+    options=TRANSPORT_OPTIONS,
+    fix=FIX,
+)
+cluster: Declaration = Declaration(
+    spi_version=1,
+    target="celeriac_redis.transport:RedisClusterTransport",
+    summary="Redis Cluster: queues spread over servers; each is settled by itself, results are stored first.",
+    capabilities=CLUSTER_CAPABILITIES,
     options=TRANSPORT_OPTIONS,
     fix=FIX,
 )

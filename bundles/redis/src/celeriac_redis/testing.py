@@ -129,10 +129,16 @@ def store() -> Iterator[str]:
 
 @contextmanager
 def transport() -> Iterator[StoreHarness[RedisTransport]]:
-    """Give an empty database to transports whose leases last a second."""
+    """Give an empty database to transports whose leases last two seconds."""
     with store() as url:
-        options = {"lease_seconds": 1.0}
-        yield StoreHarness(RedisTransport, url, virtual=False, options=options, results=RedisResultStore)
+        yield StoreHarness(
+            RedisTransport,
+            url,
+            virtual=False,
+            options={"lease_seconds": 2.0},
+            steady={"lease_seconds": 600.0},
+            results=RedisResultStore,
+        )
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from celeriac_redis.leases import Leases as HolderLeases
 from celeriac_redis.letters import Letters
 from celeriac_redis.link import Link
 from celeriac_redis.location import Location, locate
-from celeriac_redis.plugin import TRANSPORT_CAPABILITIES, TRANSPORT_OPTIONS
+from celeriac_redis.plugin import CLUSTER_CAPABILITIES, TRANSPORT_CAPABILITIES, TRANSPORT_OPTIONS
 from celeriac_redis.publication import Publisher
 from celeriac_redis.records import KEY_PREFIX, Row, row_of
 from celeriac_redis.results import RedisResultStore
@@ -42,7 +42,7 @@ from celeriac_redis.routes import Routes
 from celeriac_redis.settlement import Settler
 from celeriac_redis.taking import Taker
 
-__all__ = ["RedisTransport"]
+__all__ = ["RedisClusterTransport", "RedisTransport"]
 
 
 _ANSWER_SECONDS: Final = 10.0
@@ -51,8 +51,8 @@ _LOOK_SECONDS: Final = 5.0
 """How long to sleep at the most: a connection that died in silence is noticed when it is used."""
 
 
-class RedisTransport(Transport, Declares, Leases, Commits, Inspects, KeepsLetters):
-    """A connection to a broker in Redis or Valkey.
+class _Transport(Transport, Declares, Leases, Inspects, KeepsLetters):
+    """What both transports do.
 
     Receiving:
     1. Take, over a connection on which the server watches what was read.
@@ -62,7 +62,6 @@ class RedisTransport(Transport, Declares, Leases, Commits, Inspects, KeepsLetter
     Source: docs/explanation/redis-store.md
     """
 
-    capabilities = TRANSPORT_CAPABILITIES
     options = TRANSPORT_OPTIONS
     driver_errors = Link.driver_errors
 
@@ -157,14 +156,6 @@ class RedisTransport(Transport, Declares, Leases, Commits, Inspects, KeepsLetter
         with self._call("retain"):
             return self._leases.retain(deliveries, timeout)
 
-    def commits_with(self, results: ResultStore) -> bool:
-        if self._link.is_cluster or not isinstance(results, RedisResultStore):
-            return False
-        if not results.location.same_store(self.location):
-            return False
-        self._settler.rows = results.row
-        return True
-
     def depths(self, queues: Collection[str] | None = None, *, timeout: float) -> list[QueueDepth]:
         with self._call("depths"):
             return self._inspection.depths(queues, timeout)
@@ -190,3 +181,21 @@ class RedisTransport(Transport, Declares, Leases, Commits, Inspects, KeepsLetter
     def discard(self, ids: Collection[str], *, timeout: float) -> int:
         with self._call("discard"):
             return self._letters.discard(ids, timeout)
+
+
+class RedisTransport(_Transport, Commits):
+    """A connection to a broker in Redis or Valkey, on one server or on the one that sentinels name."""
+
+    capabilities = TRANSPORT_CAPABILITIES
+
+    def commits_with(self, results: ResultStore) -> bool:
+        if not isinstance(results, RedisResultStore) or not results.location.same_store(self.location):
+            return False
+        self._settler.rows = results.row
+        return True
+
+
+class RedisClusterTransport(_Transport):
+    """A connection to a broker in a cluster: no transaction covers two queues, nor a queue and a result."""
+
+    capabilities = CLUSTER_CAPABILITIES

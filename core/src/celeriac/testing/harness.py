@@ -44,6 +44,7 @@ class StoreHarness(Generic[S]):
             a store with a clock of its own, such as a server: tests wait in real time, so give such a transport a
             lease of about a second by `options`.
         options: Options of the plugin for every connection.
+        steady: More options, for tests in which no lease may lapse however slow the machine is.
         results: For a transport that `commits`: the class of the result store that lives at the same address.
         patience: After how many real seconds a test gives up on what should happen.
     """
@@ -55,6 +56,7 @@ class StoreHarness(Generic[S]):
         *,
         virtual: bool = True,
         options: Mapping[str, Any] | None = None,
+        steady: Mapping[str, Any] | None = None,
         results: Callable[[Address, Context], ResultStore] | None = None,
         patience: float = 10.0,
     ) -> None:
@@ -62,6 +64,7 @@ class StoreHarness(Generic[S]):
         self.address: Address = Address.parse(url)
         self.virtual = virtual
         self.options: dict[str, Any] = dict(options or {})
+        self.steady: dict[str, Any] = dict(steady or {})
         self.results = results
         self.patience = patience
 

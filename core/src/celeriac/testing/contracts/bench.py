@@ -53,15 +53,15 @@ class Bench(Generic[S]):
     ) -> bool | None:
         return self._stack.__exit__(kind, error, trace)
 
-    def unopened(self, holder: str = "a") -> S:
+    def unopened(self, holder: str = "a", **options: Any) -> S:
         """Return a new connection that is not open yet."""
-        service = self.harness.connect(clock=self.clock, holder=holder)
+        service = self.harness.connect(clock=self.clock, holder=holder, **options)
         self._stack.callback(service.close)
         return service
 
-    def connect(self, holder: str = "a") -> S:
+    def connect(self, holder: str = "a", **options: Any) -> S:
         """Return a new, open connection."""
-        service = self.unopened(holder)
+        service = self.unopened(holder, **options)
         service.open(timeout=TIMEOUT)
         return service
 

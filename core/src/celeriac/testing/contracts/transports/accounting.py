@@ -40,7 +40,9 @@ class Books(RuleBasedStateMachine):
         super().__init__()
         self._stack = ExitStack()
         self.bench: TransportBench = self._stack.enter_context(TransportBench(self.module))
-        self.connections: dict[str, Transport] = {holder: self.bench.connect(holder) for holder in HOLDERS}
+        self.connections: dict[str, Transport] = {
+            holder: self.bench.connect(holder, **self.bench.harness.steady) for holder in HOLDERS
+        }
         self.any: Transport = self.connections["a"]
         self.can: TransportCapabilities = self.any.capabilities
         self.accepted: int = 0
@@ -70,7 +72,7 @@ class Books(RuleBasedStateMachine):
     @rule(holder=st.sampled_from(HOLDERS), limit=st.integers(1, 4))
     def take(self, holder: str, limit: int) -> None:
         """Take some; each must be one that waits, with the right delivery count."""
-        taken = self.bench.look(self.connections[holder], limit=limit)
+        taken = self.connections[holder].receive([Q], limit=limit, timeout=0.0)
         assert len(taken) <= limit
         for delivery in taken:
             text = delivery.message.body.decode()

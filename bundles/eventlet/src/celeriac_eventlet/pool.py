@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import ClassVar
 
 from celeriac.greenlets.hub import Hub
@@ -11,9 +12,18 @@ from celeriac_eventlet.plugin import CAPABILITIES
 
 __all__ = ["EventletPool"]
 
+log: logging.Logger = logging.getLogger(__name__)
+
 
 class EventletPool(GreenPool):
     """Runs tasks on greenlets of eventlet; how is written at `GreenPool`."""
 
     capabilities = CAPABILITIES
     hub_class: ClassVar[type[Hub]] = EventletHub
+
+    def _start(self) -> None:
+        super()._start()
+        log.warning(
+            "eventlet is deprecated by its authors, who only mend it and plan its end; use the pool gevent or asyncio",
+            extra={"event": "eventlet_deprecated"},
+        )

@@ -5,6 +5,7 @@ A place is what the suites call a harness module: each of its functions gives a 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -55,8 +56,10 @@ class Place:
 
     @contextmanager
     def results(self) -> Iterator[StoreHarness[RedisResultStore]]:
+        # Channels are no part of what is emptied, and the nodes of a Cluster pass announcements on when they like.
+        options = {"global_keyprefix": f"{uuid.uuid4().hex}:", **self.options}
         with self._store() as url:
-            yield StoreHarness(RedisResultStore, url, virtual=False, options=self.options)
+            yield StoreHarness(RedisResultStore, url, virtual=False, options=options)
 
     @contextmanager
     def coordinator(self) -> Iterator[StoreHarness[RedisCoordinator]]:

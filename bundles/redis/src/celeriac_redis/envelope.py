@@ -15,7 +15,7 @@ import json
 import os
 import re
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -50,25 +50,43 @@ class _Sealed(Struct):
     expires: float | msgspec.UnsetType = field(name="celeriac-expires", default=msgspec.UNSET)
 
 
-class _Common(Struct, kw_only=True):
+class _Common(Struct, kw_only=True, gc=False):
     content_encoding: str | None = field(name="content-encoding", default=None)
     content_type: str | None = field(name="content-type", default=None)
     headers: dict[str, Any] | None = None
-    properties: dict[str, Any]
     due: float | None = field(name="celeriac-due", default=None)
     expires: float | None = field(name="celeriac-expires", default=None)
     deliveries: int = field(name="celeriac-deliveries", default=0)
 
 
-class _Usual(_Common, kw_only=True):
-    """An envelope whose body is base64: msgspec decodes it on the way."""
+class _Address(Struct, gc=False, forbid_unknown_fields=True):
+    exchange: str
+    routing_key: str
 
+
+class _Properties(Struct, gc=False, forbid_unknown_fields=True):
+    """Those that tasks have, of Celery's and of our clients; a message with others is read in the general way."""
+
+    correlation_id: str
+    reply_to: str
+    delivery_mode: int
+    delivery_info: _Address
+    priority: int
+    body_encoding: Literal["base64"]
+    delivery_tag: str
+
+
+class _Usual(_Common, kw_only=True, gc=False):
+    """An envelope as tasks come in: msgspec decodes the body on the way."""
+
+    properties: _Properties
     body: bytes = b""
 
 
 class _Any(_Common, kw_only=True):
-    """Any other that kombu takes: the body is plain text, or no text at all."""
+    """Any other that kombu takes: the body may be plain text, or no text at all."""
 
+    properties: dict[str, Any]
     body: Any = None
 
 
@@ -131,32 +149,29 @@ def open_envelope(raw: bytes, queue: str) -> tuple[Message, int]:
     """
     try:
         envelope = _decode_usual(raw)
-        properties = envelope.properties
-        encoding, info = properties.pop("body_encoding"), properties.pop("delivery_info")
-        exchange, routing_key, priority = info["exchange"], info["routing_key"], properties.pop("priority")
-        properties.pop("delivery_tag", None)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return _open_unusual(raw, queue)
-    if (
-        encoding != "base64"
-        or exchange.__class__ is not str
-        or routing_key.__class__ is not str
-        or priority.__class__ is not int
-    ):
-        return _open_unusual(raw, queue)
-    message = Message(
-        body=envelope.body,
-        routing_key=routing_key,
-        headers=envelope.headers or {},
-        properties=properties,
-        content_type=envelope.content_type or _NO_TYPE,
-        content_encoding=envelope.content_encoding or "utf-8",
-        exchange=exchange,
-        priority=priority,
-        due=envelope.due,
-        expires=envelope.expires,
+    properties = envelope.properties
+    address = properties.delivery_info
+    return (
+        Message(
+            body=envelope.body,
+            routing_key=address.routing_key,
+            headers=envelope.headers or {},
+            properties={
+                "correlation_id": properties.correlation_id,
+                "reply_to": properties.reply_to,
+                "delivery_mode": properties.delivery_mode,
+            },
+            content_type=envelope.content_type or _NO_TYPE,
+            content_encoding=envelope.content_encoding or "utf-8",
+            exchange=address.exchange,
+            priority=properties.priority,
+            due=envelope.due,
+            expires=envelope.expires,
+        ),
+        envelope.deliveries,
     )
-    return message, envelope.deliveries
 
 
 def _open_unusual(raw: bytes, queue: str) -> tuple[Message, int]:

@@ -24,7 +24,8 @@ __all__ = ["Argument", "Wire", "pack"]
 Argument: TypeAlias = bytes | str | int | float
 
 _NOTHING: Final = object()
-_BUFFER_BYTES: Final = 1 << 16
+_BUFFER_BYTES: Final = 1 << 18
+"""Each time that a thread reads it gives up the interpreter and must get it back from those that run tasks."""
 pack: Final[Callable[[tuple[Argument, ...]], bytes]] = cast("Any", hiredis).pack_command
 """Turns a command and its arguments into what is sent; texts as UTF-8."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 celery = pytest.importorskip("celery", reason="Celery is not installed here: `nox -s interop` installs it")
 
-from celeriac.client import canvas  # noqa: E402  after the skip
+import celeriac  # noqa: E402  after the skip
 from celeriac.client.canvas import composing  # noqa: E402, F401  after the skip; makes `|` work
 from celeriac.model.signature import Signature  # noqa: E402  after the skip
 
@@ -54,7 +54,7 @@ class Side:
 
 app = celery.Celery("theirs", set_as_current=False)
 theirs = Side(celery, lambda number: celery.signature("t", (number,), app=app))
-ours = Side(canvas, lambda number: Signature("t", (number,)))
+ours = Side(celeriac, lambda number: Signature("t", (number,)))
 
 
 def plain(value: Any) -> Any:

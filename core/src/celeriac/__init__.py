@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from celeriac.client.app import Celeriac
+    from celeriac.client.canvas.mapping import chunks, xmap, xstarmap
+    from celeriac.client.canvas.workflows import chain, chord, group
     from celeriac.client.context import Context, allow_join_result
     from celeriac.client.eager import EagerResult
+    from celeriac.client.groupresult import GroupResult
     from celeriac.client.result import AsyncResult
     from celeriac.client.resultset import ResultSet
     from celeriac.client.shared import shared_task
@@ -31,16 +34,23 @@ __all__ = [
     "Context",
     "EagerResult",
     "Exchange",
+    "GroupResult",
     "Queue",
     "ResultSet",
     "Signature",
     "Task",
     "allow_join_result",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_task",
     "get_current_app",
+    "group",
     "shared_task",
     "signature",
+    "xmap",
+    "xstarmap",
 ]
 
 _HOMES = {
@@ -50,16 +60,23 @@ _HOMES = {
     "Context": "celeriac.client.context",
     "EagerResult": "celeriac.client.eager",
     "Exchange": "celeriac.model.routing",
+    "GroupResult": "celeriac.client.groupresult",
     "Queue": "celeriac.model.routing",
     "ResultSet": "celeriac.client.resultset",
     "Signature": "celeriac.model.signature",
     "Task": "celeriac.client.task",
     "allow_join_result": "celeriac.client.context",
+    "chain": "celeriac.client.canvas.workflows",
+    "chord": "celeriac.client.canvas.workflows",
+    "chunks": "celeriac.client.canvas.mapping",
     "current_app": "celeriac.client.state",
     "current_task": "celeriac.client.state",
     "get_current_app": "celeriac.client.state",
+    "group": "celeriac.client.canvas.workflows",
     "shared_task": "celeriac.client.shared",
     "signature": "celeriac.model.signature",
+    "xmap": "celeriac.client.canvas.mapping",
+    "xstarmap": "celeriac.client.canvas.mapping",
 }
 """Where each public name lives."""
 

@@ -14,6 +14,7 @@ from celeriac.model.protocol import Embed, TaskHeaders
 
 if TYPE_CHECKING:
     from celeriac.client.result import AsyncResult
+    from celeriac.model.join import Join
     from celeriac.model.message import Message
     from celeriac.model.request import Request
 
@@ -54,7 +55,8 @@ class Context:
     """One run of a task: where it came from, and what it leaves behind.
 
     `table` is the message's header table; a header of the user's own is also an attribute. `followups` collects the
-    messages that are published with this run's settlement, `children` the results of the tasks it started.
+    messages that are published with this run's settlement, `joins` what is opened with it, `children` the results of
+    the tasks it started.
     """
 
     id: str | None = _Header()  # type: ignore[assignment]  # a descriptor that yields this type, as below
@@ -98,6 +100,7 @@ class Context:
         self.delivery_info: dict[str, Any] | None = None
         self.properties: Mapping[str, Any] = {}
         self.followups: list[Message] = []
+        self.joins: list[Join] = []
         self.children: list[AsyncResult[Any]] = []
         if attributes:
             self.__dict__.update(attributes)
@@ -178,6 +181,7 @@ class Context:
         inner.kwargs = kwargs
         inner.delivery_info = self.delivery_info
         inner.followups = self.followups
+        inner.joins = self.joins
         inner.children = self.children
         return inner
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from celeriac.client.arguments import ArgumentCheck
+from celeriac.client.canvas.signing import Signing
 from celeriac.client.context import Context, current_context, pop, push
 from celeriac.client.options import EXECUTION_OPTIONS, FROM_SETTINGS, check_call_options
 from celeriac.client.result import AsyncResult
 from celeriac.client.retry import retry, with_autoretry
 from celeriac.client.state import get_current_app
 from celeriac.errors import ConfigurationError, Retry
-from celeriac.model.signature import Signature
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
@@ -26,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(Generic[P, R]):
+class Task(Signing[P, R]):
     """A task: `P` are the parameters of its function, `R` is what it returns.
 
     Make one with `@app.task`, or subclass and give an instance to `app.register_task`. Handlers (`before_start`,
@@ -289,24 +289,7 @@ class Task(Generic[P, R]):
 
         return apply(self, args or (), kwargs or {}, throw=throw, options=options)
 
-    # -- signatures and results --------------------------------------------------------------------
-
-    def signature(
-        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Signature[R]:
-        """Return a call that has not been made yet, with options."""
-        immutable = bool(options.pop("immutable", False))
-        return Signature(self.name, args, kwargs, options, immutable=immutable, app=self._app)
-
-    subtask = signature
-
-    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
-        """Return a call that has not been made yet; more arguments may be put in front of these."""
-        return Signature(self.name, args, kwargs, app=self._app)
-
-    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
-        """Return a call that has not been made yet, with exactly these arguments."""
-        return Signature(self.name, args, kwargs, immutable=True, app=self._app)
+    # -- results -------------------------------------------------------------------------------
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802  the field's name for it
         """Return the result of a call by its id."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeriac import events
+from celeriac.client.canvas.replacing import Replaced
 from celeriac.client.context import Context, Run, pop, push
 from celeriac.errors import Ignore, MessageError, Reject, Retry
 from celeriac.model.document import safe_repr
@@ -65,6 +66,8 @@ class Ending:
 
     def _raised(self, run: Run, error: BaseException) -> Outcome:
         """Make the outcome of a run that raised."""
+        if isinstance(error, Replaced):
+            return self._ended(run, IGNORED)
         if isinstance(error, Ignore):
             return self._ended(run, IGNORED, parts=self._parts(run, IGNORED, None))
         if isinstance(error, Reject):
@@ -187,7 +190,7 @@ class Ending:
             reason=error,
             records=records,
             followups=tuple(followups) if run.made is None else (*run.made.followups, *followups),
-            joins=tuple(joins),
+            joins=tuple(joins) if run.made is None else (*run.made.joins, *joins),
             parts=tuple(parts),
             runtime=time.perf_counter() - run.start,
             error=error,

@@ -41,6 +41,10 @@ class Workflow(Signature[Any]):
         super().__init__(f"celery.{self.kind}", (), {}, options, subtask_type=self.kind, app=app)
         self["kwargs"] = kwargs
 
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Publish it, given `args`, with these options; return its result."""
+        return self.apply_async(args, **options)
+
 
 @Signature.register_type("chain")
 class chain(Workflow):  # noqa: N801  the field's name, used like a function
@@ -204,6 +208,11 @@ class chord(Workflow):  # noqa: N801  the field's name
         copied = cast("chord", self.clone())
         copied.body = cast("Signature[Any]", copied.body) | step
         return copied
+
+    def __call__(self, body: Any = None, **options: Any) -> Any:
+        """Publish it, with this body if one is given, and with these options; return the body's result."""
+        whole = self if body is None else chord(self.tasks, body, app=self._app, **self.options)
+        return whole.apply_async(**options)
 
     def set_immutable(self, immutable: bool) -> None:
         """Have the header ignore arguments that are given later, or no longer."""

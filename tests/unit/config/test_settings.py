@@ -380,3 +380,15 @@ def test_the_repr_says_where_settings_come_from_and_no_value() -> None:
     conf.config_from_object("proj.config")
 
     assert repr(conf) == "<Settings from 'proj.config': 1 given>"
+
+
+def test_what_another_process_must_be_told_to_have_the_same_settings(monkeypatch):
+    settings = Settings(keywords={"worker_concurrency": 3})
+    settings.config_from_object("json.decoder", namespace="CELERY")
+
+    settings.override({"worker_concurrency": "5"})
+
+    assert settings.object_path == ("json.decoder", "CELERY")
+    assert settings.overrides == {"worker_concurrency": 5}
+    settings.config_from_object({"worker_concurrency": 2})
+    assert settings.object_path is None

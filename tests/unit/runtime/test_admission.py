@@ -211,3 +211,46 @@ def test_no_coordinator_means_that_nothing_is_revoked(celeriac_app, inflight, cl
     )
 
     assert admission.admit([Delivery(message=make_message(), queue="celery", tag=1)]).ready
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, (30.0, 20.0)),
+        ((None, None), (30.0, 20.0)),
+        ((9.0, None), (9.0, 20.0)),
+        ((None, 4.5), (30.0, 4.5)),
+        ((9.0, 4.5), (9.0, 4.5)),
+        ((0, -1), (30.0, 20.0)),
+        ((1e300, float("inf")), (30.0, 20.0)),
+    ],
+)
+def test_the_limits_of_the_call_come_before_those_of_the_task(celeriac_app, inflight, clock, asked, expected):
+    celeriac_app.task(lambda: None, name="limited", time_limit=30.0, soft_time_limit=20.0)
+    failures = Failures(celeriac_app, Recorder(celeriac_app, "box"), "box")
+    admission = Admission(celeriac_app, failures, inflight, None, clock)
+
+    message = make_message("limited", timelimit=asked)
+    (held,) = admission.admit([Delivery(message=message, queue="celery", tag=1)]).ready
+
+    assert (held.request.time_limit, held.request.soft_time_limit) == expected
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked", "told"),
+    [
+        ({"hard_limits": False}, (9.0, None), ["calls of echo ask for a time limit, which"]),
+        ({"soft_limits": False}, (9.0, 4.0), ["calls of echo ask for a soft time limit, which"]),
+        ({"soft_limits": False}, (9.0, None), []),
+        ({"soft_limits": False, "hard_limits": False}, (9.0, 4.0), ["calls of echo ask for a time limit and a soft"]),
+    ],
+)
+def test_only_the_limits_that_the_pool_cannot_keep_are_told(celeriac_app, inflight, clock, caplog, kept, asked, told):
+    celeriac_app.task(lambda: None, name="echo")
+    failures = Failures(celeriac_app, Recorder(celeriac_app, "box"), "box")
+    admission = Admission(celeriac_app, failures, inflight, None, clock, **kept)
+
+    for tag in range(2):
+        admission.admit([Delivery(message=make_message(timelimit=asked), queue="celery", tag=tag)])
+
+    assert [record.getMessage()[: len(told[0])] for record in caplog.records] == told

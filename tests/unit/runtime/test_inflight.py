@@ -4,7 +4,7 @@ import pytest
 from parts import make_request
 
 from celeriac.model.message import Delivery
-from celeriac.runtime.inflight import Held
+from celeriac.runtime.inflight import Held, Inflight
 
 
 @pytest.fixture
@@ -62,3 +62,15 @@ def test_waiting_for_room_ends_with_its_timeout(inflight, held):
     inflight.wake()
 
     assert inflight.wait_until_at_most(0, 0.01) is False
+
+
+def test_what_runs_is_told_with_its_seconds(clock):
+    inflight = Inflight(clock)
+    inflight.add(Held(make_request(key), None) for key in (1, 2, 3))
+    inflight.started(2)
+    clock.advance(5)
+    inflight.started(1)
+    clock.advance(1)
+
+    assert [(held.request.key, seconds) for held, seconds in inflight.runs()] == [(2, 6.0), (1, 1.0)]
+    assert [inflight.running_for(key) for key in (1, 2, 3)] == [1.0, 6.0, None]

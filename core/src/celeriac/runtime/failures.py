@@ -4,6 +4,7 @@
     … and it may not run anew FAILURE, as if it had raised
     … and it was the last try FAILURE, a dead letter: `task_max_deliveries` is reached
     hard time limit           FAILURE, acknowledged, or a dead letter without `task_acks_on_timeout`
+    soft limit, too late      FAILURE, as if it had raised: the task itself had ended
     terminated                REVOKED, acknowledged
     anything else             FAILURE, a dead letter: a defect, which its message may help to find
 
@@ -25,7 +26,7 @@ from msgspec import Struct
 
 from celeriac import events
 from celeriac.client.context import Context
-from celeriac.errors import TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from celeriac.errors import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celeriac.model.document import safe_repr
 from celeriac.model.join import Part
 from celeriac.model.message import Message
@@ -107,6 +108,8 @@ class Failures:
             action = Action.ACK if policy.acks_on_timeout else Action.DEAD
         elif isinstance(error, TaskRevokedError):
             state, action = REVOKED, Action.ACK
+        elif isinstance(error, SoftTimeLimitExceeded):  # raised so late that the task had ended already
+            action = Action.ACK if policy.acks_on_failure else Action.DEAD
         else:
             reason = f"ended without an outcome: {reason}"
         text = "" if error.__traceback__ is None else _traceback(error)

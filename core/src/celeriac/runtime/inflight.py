@@ -82,7 +82,10 @@ class Inflight:
     def runs(self) -> list[tuple[Held, float]]:
         """Return every run that has begun and not ended, with its seconds so far, the oldest first."""
         now = self._clock.monotonic()
-        pairs = [(self._held.get(key), now - began) for key, began in sorted(self._running.copy().items())]
+        pairs = [
+            (self._held.get(key), now - began)
+            for key, began in sorted(self._running.copy().items(), key=lambda pair: pair[1])
+        ]
         return [(held, seconds) for held, seconds in pairs if held is not None]
 
     @property

@@ -15,14 +15,18 @@ APPS = Path(__file__).parent / "faults"
 
 
 class Fleet:
-    """Workers of `faults_app` on one broker; every process it started is gone when the context ends."""
+    """Workers of `faults_app` on one broker, which keeps the results too; a SQLite file, if none is named.
 
-    def __init__(self, home: Path, *, lease_seconds: float = 1.0) -> None:
+    Every process it started is gone when the context ends.
+    """
+
+    def __init__(self, home: Path, *, broker: str = "", lease_seconds: float = 1.0) -> None:
         self.home = home
+        broker = broker or f"sqlite:///{home / 'queue.db'}"
         self.environment = {
             **os.environ,
             "FAULTS_HOME": str(home),
-            "FAULTS_BROKER": f"sqlite:///{home / 'queue.db'}",
+            "FAULTS_BROKER": broker,
             "FAULTS_LEASE": str(lease_seconds),
             "PYTHONPATH": str(APPS),
         }
@@ -44,8 +48,8 @@ class Fleet:
                 process.kill()
                 process.wait()
 
-    def start(self, *arguments: str, pool: str = "solo") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "celeriac", "-A", "faults_app", "worker", "-P", pool, "-l", "INFO", *arguments]
+    def start(self, *arguments: str, pool: str = "solo", app: str = "faults_app") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "celeriac", "-A", app, "worker", "-P", pool, "-l", "INFO", *arguments]
         with open(self.home / f"worker-{len(self.running)}.log", "wb") as log:
             process = subprocess.Popen(command, env=self.environment, cwd=APPS, stdout=log, stderr=log)
         self.running.append(process)

@@ -28,10 +28,15 @@ _OK, _AGAIN, _SUPERSEDED = range(3)
 
 
 class Taken(Struct, frozen=True):
-    """What one call brought; if nothing, in how many seconds something will be there by itself, if that is known."""
+    """What one call brought.
+
+    If nothing: in how many seconds something will be there by itself, if that is known; `again` where the call was
+    busy with returning what somebody had held, and the next one may bring something.
+    """
 
     deliveries: list[Delivery]
     wait_seconds: float | None = None
+    again: bool = False
 
 
 class Taker:
@@ -53,14 +58,16 @@ class Taker:
         groups = [[queue] for queue in wanted] if self._split else [wanted]
         deliveries: list[Delivery] = []
         waits: list[float] = []
+        again = False
         for group in groups:
             taken = self._take(bell, group, min(limit - len(deliveries), _MOST_MESSAGES), timeout)
             deliveries += taken.deliveries
+            again = again or taken.again
             if taken.wait_seconds is not None:
                 waits.append(taken.wait_seconds)
             if len(deliveries) >= limit:
                 break
-        return Taken(deliveries, min(waits, default=None))
+        return Taken(deliveries, min(waits, default=None), again=again and not deliveries)
 
     def _take(self, bell: Bell, queues: Sequence[QueueKeys], limit: int, timeout: float) -> Taken:
         nonce = self._start + format(next(self._nonces), "x")
@@ -80,7 +87,7 @@ class Taker:
         if state == _SUPERSEDED:
             raise TransportLost("A newer connection of this worker has taken over; this one takes nothing more.")
         if state == _AGAIN:
-            return Taken([], 0.0)
+            return Taken([], 0.0, again=True)
         if not messages:
             return Taken([], None if wait < 0 else wait / 1e6)
         for queue, token in zip(queues, tokens, strict=True):

@@ -119,6 +119,8 @@ class _Transport(Transport, Declares, Leases, Inspects, KeepsLetters):
                 bell.found(bool(taken.deliveries))
                 if taken.deliveries:
                     return taken.deliveries
+                if taken.again:
+                    continue
                 left = end - monotonic()
                 if left <= 0:
                     return []

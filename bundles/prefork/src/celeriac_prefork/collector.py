@@ -6,6 +6,7 @@ import logging
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -43,6 +44,9 @@ REST_SECONDS = 30.0
 """How long to sleep when nothing is to be done: until somebody wakes the thread."""
 STOPPED_SECONDS = 5.0
 """After how long an idle child that somebody has stopped (SIGSTOP) is replaced."""
+TELL_SECONDS = 1.0
+"""How long others wait for starts to be told; only bounds what a hanging worker would do to them."""
+
 _Ending = tuple[Run, Outcome | BaseException]
 
 
@@ -84,6 +88,7 @@ class Collector(threading.Thread):
         self._look_at = 0.0
         self._sleeps_until = 0.0
         self._retired = False
+        self._untold: list[Run] = []
         self._bell, self._rope = socket.socketpair()
         self._bell.setblocking(False)
         self._rope.setblocking(False)
@@ -97,6 +102,18 @@ class Collector(threading.Thread):
         if self._sleeps_until > soon or (self._sleeps_until and self._parts.dispatch.full):
             self._sleeps_until = 0.0
             self.wake()
+
+    def tell_all(self) -> None:
+        """Note, the lock being held, that all that was sent was taken, and wait until its start was told.
+
+        What `drain` and `stop` leave behind has begun, and whoever called them must be able to know.
+        """
+        self._untold += self._parts.dispatch.taken_up_to(sys.maxsize)
+        if self._untold and threading.current_thread() is not self:
+            self.waiters += 1
+            self.wake()
+            self.settled.wait_for(lambda: not self._untold, TELL_SECONDS)
+            self.waiters -= 1
 
     def wake(self) -> None:
         """End its sleep."""
@@ -138,7 +155,8 @@ class Collector(threading.Thread):
             for member in list(parts.crew.members.values()):
                 if not member.damaged and not member.slot.ring.is_empty():
                     top = max(top, self._read(member, endings))
-            taken = dispatch.taken_up_to(top)
+            untold = list(self._untold)
+            taken = untold + dispatch.taken_up_to(top)
             if endings or dispatch.waiting:
                 dispatch.push()
             if dispatch.unsendable:
@@ -146,6 +164,10 @@ class Collector(threading.Thread):
             if taken and not self._finished:
                 self._look_at = min(self._look_at, time.monotonic() + LOOK_SECONDS)
         self._tell(taken, endings)
+        if untold:
+            with self.settled:
+                del self._untold[: len(untold)]
+                self.settled.notify_all()
         return bool(endings)
 
     def _read(self, member: Member, endings: list[_Ending]) -> int:

@@ -121,11 +121,13 @@ class PreforkPool(Pool, Kills, Resizes):
 
     def _drain(self) -> list[Request]:
         with self._lock:
-            if self._stopped or self._parts is None:
+            if self._stopped or self._parts is None or self._collector is None:
                 return []
             drained = self._parts.dispatch.drain()
-            self._parts.crew.fill()
-            self._parts.dispatch.push()
+            self._collector.tell_all()
+            if not self._stopped:
+                self._parts.crew.fill()
+                self._parts.dispatch.push()
             return drained
 
     def terminate(self, key: int, *, signal: str = "TERM") -> bool:
@@ -156,6 +158,7 @@ class PreforkPool(Pool, Kills, Resizes):
             unstarted = parts.dispatch.drain()
             parts.dispatch.window = 0
             parts.crew.closing = True
+            collector.tell_all()
             collector.waiters += 1
             collector.wake()
             left = None if deadline is None else max(0.0, deadline - time.monotonic())

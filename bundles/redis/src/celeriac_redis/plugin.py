@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from msgspec.structs import replace
-
 from celeriac.spi.coordinator import CoordinatorCapabilities
 from celeriac.spi.declaration import Declaration, Option
 from celeriac.spi.results import ResultCapabilities
@@ -41,7 +39,18 @@ TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
     reach="network",
     guarantee="at least once; once while the worker lives",
 )
-CLUSTER_CAPABILITIES: Final = replace(TRANSPORT_CAPABILITIES, commits=False)
+CLUSTER_CAPABILITIES: Final = TransportCapabilities(
+    delays=True,
+    priorities=4,
+    priority_step=3,
+    exchanges=frozenset({"direct", "topic", "fanout"}),
+    leases=True,
+    inspects=True,
+    letters=True,
+    durable=True,
+    reach="network",
+    guarantee="at least once; once while the worker lives",
+)
 RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, expires="store", durable=True, reach="network")
 COORDINATOR_CAPABILITIES: Final = CoordinatorCapabilities(durable=True, reach="network")
 

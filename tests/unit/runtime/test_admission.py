@@ -168,7 +168,7 @@ def test_an_early_message_goes_back_for_as_long_as_it_is_early_uncounted(admit, 
     eta = "2023-11-14T22:14:20+00:00"  # a minute after the virtual clock's beginning
 
     (early,) = admit(make_message(eta=eta)).verdicts
-    clock.advance(59.5)
+    clock.advance(59.95)
     due = admit(make_message(eta=eta))
 
     assert (early.action, early.delay, early.counted) == (Action.RELEASE, pytest.approx(60), False)

@@ -47,7 +47,7 @@ NO_LIMITS = (None, None)
 FOR_EVER_SECONDS = 1e9
 """A limit of this many seconds or more is none: no clock of the system takes it."""
 
-EARLY_SECONDS = 1.0
+EARLY_SECONDS = 0.1
 """A message that comes at most this early runs at once: clocks differ, and a round trip is not worth it."""
 
 ASK_AGAIN_SECONDS = 10.0

@@ -42,9 +42,11 @@ def test_the_umbrella_says_which_extra_brings_which_plugin() -> None:
 
 
 def test_the_umbrella_pins_core_and_every_plugin() -> None:
-    expected = sorted(f"{distribution.name}=={VERSION}" for distribution in (REPOSITORY.core, *REPOSITORY.plugins))
+    """And prefork, the default pool, wherever it can run."""
+    expected = [f"{distribution.name}=={VERSION}" for distribution in (REPOSITORY.core, *REPOSITORY.plugins)]
+    expected.append(f"celeriac-prefork=={VERSION}; sys_platform != 'win32'")
 
-    assert sorted(UMBRELLA.project["dependencies"]) == expected
+    assert sorted(UMBRELLA.project["dependencies"]) == sorted(expected)
 
 
 def test_the_workspace_knows_every_distribution() -> None:
@@ -65,7 +67,7 @@ def test_all_share_one_version_and_one_licence(distribution: Distribution) -> No
 def test_pins_inside_the_project_are_exact(distribution: Distribution) -> None:
     ours = [item for item in distribution.project.get("dependencies", []) if item.startswith("celeriac")]
 
-    assert all(item.endswith(f"=={VERSION}") for item in ours)
+    assert all(item.partition(";")[0].endswith(f"=={VERSION}") for item in ours)
     assert ours or distribution is REPOSITORY.core
 
 

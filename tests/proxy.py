@@ -69,6 +69,7 @@ class _Connection:
 
     client: socket.socket
     server: socket.socket
+    lost: bool = False
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def socket(self, direction: Direction, *, reading: bool) -> socket.socket:
@@ -145,6 +146,15 @@ class Proxy:
     def silence(self) -> None:
         """Hold back everything from now on, also on new connections; `heal` delivers it, as TCP does."""
         self._do(self._sound.clear)
+
+    def swallow(self) -> None:
+        """Make every connection that stands a black hole for ever, as a router does that forgot it."""
+
+        def lose() -> None:
+            for connection in self._open:
+                connection.lost = True
+
+        self._do(lose)
 
     def refuse(self) -> None:
         """Refuse new connections; those that stand go on."""
@@ -252,6 +262,8 @@ class Proxy:
                 arrived.clear()
             await asyncio.sleep(max(0.0, moment - self._loop.time()))
             await self._sound.wait()
+            if connection.lost:
+                continue
             if not data:
                 self._close(connection, reset=False)
                 return

@@ -27,7 +27,7 @@ import redis
 import trustme
 from proxy import quiet_port
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 PROGRAM = os.environ.get("CELERIAC_REDIS_SERVER", "redis-server")
@@ -89,9 +89,10 @@ class RedisServer:
         if self.authority:
             options = {"ssl": True, "ssl_ca_certs": self.authority, **options}
         place = {"unix_socket_path": self.socket} if self.socket else {"host": "127.0.0.1", "port": self.port}
-        access = {"username": self.user or None, "password": self.password or None}
+        access = {"username": self.user, "password": self.password}
         steady = {"socket_timeout": 10, "retry": Retry(NoBackoff(), 0)}
-        return redis.Redis(**{**steady, **place, **access, **options})
+        given = {**steady, **place, **access, **options}
+        return redis.Redis(**{name: value for name, value in given.items() if value != ""})
 
     def run(self, *command: Any) -> Any:
         """Run one command over a connection of its own."""
@@ -350,6 +351,12 @@ class RedisSentinels:
         except (RedisError, OSError):
             return False
 
+    def _fail_over_begun(self) -> bool:
+        try:
+            return bool(self.sentinels[0].run("SENTINEL", "FAILOVER", self.name))
+        except ResponseError:  # it has not looked at the replica lately
+            return False
+
     def _told(self) -> set[int]:
         return {int(each.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)[1]) for each in self.sentinels}
 
@@ -369,7 +376,7 @@ class RedisSentinels:
         soon as they agree on the new one.
         """
         old = self.primary
-        self.sentinels[0].run("SENTINEL", "FAILOVER", self.name)
+        until(self._fail_over_begun)
         (new,) = [server for server in self.servers if server is not old]
         until(lambda: self._told() == {new.port} and _role(new) == "master")
         with old.client() as client:

@@ -11,6 +11,7 @@ HOME = Path(os.environ["FAULTS_HOME"])
 app = Celeriac(
     "faults",
     broker=os.environ["FAULTS_BROKER"],
+    backend=os.environ["FAULTS_BROKER"],
     broker_transport_options={"lease_seconds": float(os.environ.get("FAULTS_LEASE", "1.0"))},
 )
 
@@ -49,6 +50,11 @@ def once(number: int) -> int:
 def crash(number: int) -> None:
     note("start", number)
     os.kill(os.getpid(), 9)
+
+
+@app.task
+def nothing(number: int) -> int:
+    return number
 
 
 @app.task(ignore_result=True)

@@ -144,6 +144,21 @@ def test_what_is_sent_into_silence_arrives_when_it_ends(proxy, client):
     assert read(client, 5) == b"hello"
 
 
+def test_a_swallowed_connection_stays_a_black_hole_and_a_new_one_is_whole(proxy, client):
+    client.sendall(b"a")
+    assert read(client, 1) == b"a"
+    proxy.swallow()
+    client.sendall(b"hello")
+    client.settimeout(0.2)
+    proxy.heal()
+
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as other:
+        other.sendall(b"hello")
+        assert read(other, 5) == b"hello"
+
+
 def test_new_connections_are_refused_while_old_ones_go_on(proxy, client):
     client.sendall(b"a")
     assert read(client, 1) == b"a"

@@ -311,14 +311,18 @@ class Celeriac:
         Raises: Unsupported: it has to wait for a group, and the result store counts no members of groups.
         """
         if sig.subtask_type is not None:
-            return publish_workflow(self, sig)
+            return self.apply_signature(sig) if self.conf.task_always_eager else publish_workflow(self, sig)
         task = self.tasks.get(sig.task)
         if task is None:
             return self.send_task(sig.task, sig.args, sig.kwargs, **sig.options)
         return task.apply_async(sig.args, sig.kwargs, **sig.options)
 
-    def apply_signature(self, sig: Signature[Any]) -> AsyncResult[Any]:
+    def apply_signature(self, sig: Signature[Any]) -> Any:
         """Run a signature here and now, as a worker would."""
+        if sig.subtask_type is not None:
+            from celeriac.client.eager import apply_workflow  # noqa: PLC0415  it brings the worker's executor with it
+
+            return apply_workflow(self, sig)
         result: AsyncResult[Any] = self.tasks[sig.task].apply(sig.args, sig.kwargs, **sig.options)
         return result
 

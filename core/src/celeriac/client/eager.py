@@ -6,27 +6,23 @@ next steps of a chain run after the task. There is no broker, no delay, no time 
 
 from __future__ import annotations
 
-import socket
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
+from celeriac.client.canvas.planning import Plan, Planner
 from celeriac.client.context import current_context
+from celeriac.client.groupresult import GroupResult
+from celeriac.client.rehearsal import Ended, Rehearsal
 from celeriac.client.result import AsyncResult
 from celeriac.model.document import result_document
-from celeriac.model.record import FAILURE, PROPAGATE_STATES, RETRY, REVOKED
-from celeriac.model.request import Request
-from celeriac.runtime.executor import Executor, TaskRun
+from celeriac.model.record import FAILURE, PENDING, PROPAGATE_STATES, REVOKED
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.client.task import Task
-    from celeriac.model.message import Message
-    from celeriac.model.outcome import Outcome
+    from celeriac.model.signature import Signature
 
-__all__ = ["EagerResult", "apply"]
+__all__ = ["EagerResult", "apply", "apply_workflow"]
 
 R = TypeVar("R")
 
@@ -84,20 +80,6 @@ class EagerResult(AsyncResult[R]):
         return EagerResult, (self.id, dict(self._ready or {}))
 
 
-class _Seen:
-    """What the task's function itself gave: the exception object, not its stored form."""
-
-    error: BaseException | None = None
-    children: list[AsyncResult[Any]]
-
-    def __init__(self) -> None:
-        self.children = []
-
-
-_seen: ContextVar[_Seen] = ContextVar("celeriac_eager")
-_executors: WeakKeyDictionary[Celeriac, tuple[int, Executor]] = WeakKeyDictionary()
-
-
 def apply(
     task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, throw: bool | None, options: dict[str, Any]
 ) -> EagerResult[Any]:
@@ -108,111 +90,51 @@ def apply(
     """
     app = task.app
     message = app.publisher.build(task.name, args, kwargs, task=task, **options)
-    result = _finish(app, message)
+    result = _results(Rehearsal(app).run(Plan([message])), app)[message.headers["id"]]
+    _give(app, result, throw, add_to_parent=options.get("add_to_parent", True))
+    return result
+
+
+def apply_workflow(app: Celeriac, sig: Signature[Any]) -> Any:
+    """Run a workflow here, with everything that follows it; return its result, or the results of its last group."""
+    options = dict(sig.options)
+    throw = options.pop("throw", None)
+    planner = Planner(app, current_context())
+    expected = planner.run(sig.replace(options=options))
+    result = _filled(expected, _results(Rehearsal(app).run(planner.plan), app), app)
+    _give(app, result, throw, add_to_parent=True)
+    return result
+
+
+def _give(app: Celeriac, result: Any, throw: bool | None, *, add_to_parent: bool) -> None:
     parent = current_context()
-    if parent is not None and options.get("add_to_parent", True):
+    if parent is not None and add_to_parent:
         parent.children.append(result)
     if app.conf.task_eager_propagates if throw is None else throw:
-        result.throw()
-    return result
+        for each in result if isinstance(result, GroupResult) else [result]:
+            each.throw()
 
 
-def _finish(app: Celeriac, message: Message) -> EagerResult[Any]:
-    """Run a message and, in turn, its retries; then what follows the last run."""
-    waiting: list[Message] = []
-    while True:
-        outcome, seen = _run(app, message)
-        again = [each for each in outcome.followups if each.headers["id"] == message.headers["id"]]
-        waiting += [each for each in outcome.followups if each not in again]
-        if outcome.state != RETRY or not again:
-            break
-        message = again[0]
-    result = _result(app, message, outcome, seen)
-    # A retry with throw=False: the body went on, and its value stands; the other run happens all the same.
-    for each in deque([*again, *waiting] if outcome.state != RETRY else waiting):
-        followed = _finish(app, each)
-        result.children.append(followed)
-    return result
-
-
-def _run(app: Celeriac, message: Message) -> tuple[Outcome, _Seen]:
-    task = app.tasks[message.headers["task"]]
-    run = TaskRun(_executor(app), task)
-    run.entry = _watched(run.entry, is_async=task.is_async)
-    seen = _Seen()
-    token = _seen.set(seen)
-    try:
-        outcome = run.call(
-            Request(
-                key=0,
-                task=task.name,
-                id=message.headers["id"],
-                message=message,
-                queue=message.routing_key,
-                deliveries=1,
-                received=app.clock.monotonic(),
-            )
-        )
-    finally:
-        _seen.reset(token)
-    if outcome.records and task.store_eager_result:
-        app.connections.results().put(outcome.records, timeout=app.conf.result_timeout_seconds)
-    return outcome, seen
-
-
-def _executor(app: Celeriac) -> Executor:
-    revision = app.conf.revision
-    found = _executors.get(app)
-    if found is None or found[0] != revision:
-        found = _executors[app] = (revision, Executor(app, socket.gethostname()))
-    return found[1]
-
-
-def _watched(entry: Callable[..., Any], *, is_async: bool) -> Callable[..., Any]:
-    """Wrap a task's entry: mark its run as eager, and keep the exception it raises."""
-
-    def begin() -> _Seen:
-        seen, context = _seen.get(), current_context()
-        if context is not None:
-            context.is_eager = True
-            context.delivery_info = {**(context.delivery_info or {}), "is_eager": True}
-            seen.children = context.children
-        return seen
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        seen = begin()
-        try:
-            return entry(*args, **kwargs)
-        except BaseException as error:
-            seen.error = error
-            raise
-
-    async def call_async(*args: Any, **kwargs: Any) -> Any:
-        seen = begin()
-        try:
-            return await entry(*args, **kwargs)
-        except BaseException as error:
-            seen.error = error
-            raise
-
-    return call_async if is_async else call
-
-
-def _result(app: Celeriac, message: Message, outcome: Outcome, seen: _Seen) -> EagerResult[Any]:
-    task_id = message.headers["id"]
-    record = next((each for each in outcome.records if each.id == task_id), None)
-    if record is None:
-        document: Mapping[str, Any] = result_document(task_id=task_id, state=outcome.state, result=None)
+def _filled(expected: Any, results: Mapping[str, EagerResult[Any]], app: Celeriac) -> Any:
+    """Return a result that was to be as what it is, with those before it."""
+    if isinstance(expected, GroupResult):
+        filled: Any = GroupResult(expected.id, [_filled(each, results, app) for each in expected.results], app=app)
+    elif expected.id in results:
+        filled = results[expected.id]
     else:
-        # Written by this process in its own result serializer, which needs no leave to be read.
-        document = app.codecs.loads(
-            record.payload, record.content_type, record.content_encoding, accept=[app.conf.result_serializer]
+        filled = EagerResult(expected.id, result_document(task_id=expected.id, state=PENDING, result=None), app=app)
+    filled.parent = None if expected.parent is None else _filled(expected.parent, results, app)
+    return filled
+
+
+def _results(ended: Mapping[str, Ended], app: Celeriac) -> dict[str, EagerResult[Any]]:
+    """Return the results of all tasks that ended, each with those that it started and that followed it."""
+    results = {
+        id_: EagerResult[Any](
+            id_, one.document, app=app, task_name=one.task, error=one.error if one.state == FAILURE else None
         )
-    return EagerResult(
-        task_id,
-        document,
-        app=app,
-        task_name=message.headers["task"],
-        error=seen.error if outcome.state == FAILURE else None,
-        children=seen.children,
-    )
+        for id_, one in ended.items()
+    }
+    for id_, one in ended.items():
+        results[id_].children.extend([*one.children, *(results[each.id] for each in one.followed)])
+    return results

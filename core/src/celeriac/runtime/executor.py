@@ -60,7 +60,8 @@ class Executor:
         self.joins: bool = app.connections.joins
         self._runs = {name: TaskRun(self, task) for name, task in app.tasks.items()}
         self._calls = {name: run.call for name, run in self._runs.items()}
-        self._calls[JOIN_TASK] = JoinRun(app, self.bodies, self.failures, hostname).call
+        self.join: Callable[..., Outcome] = JoinRun(app, self.bodies, self.failures, hostname).call
+        self._calls[JOIN_TASK] = self.join
 
     def execute(self, request: Request) -> Outcome:
         """Run one request. Never raises an Exception: what goes wrong is in the outcome."""

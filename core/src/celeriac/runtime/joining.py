@@ -7,7 +7,7 @@ of its join: redelivered, it finds the join closed and does nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeriac.client.canvas.planning import NOTHING, Planner
@@ -41,17 +41,13 @@ class JoinRun:
         self._hostname = hostname
         self._timeout: float = app.conf.result_timeout_seconds
 
-    def call(self, request: Request) -> Outcome:
-        """Run the body of a join, or end it where members failed."""
+    def call(self, request: Request, parts_of: Callable[[str], list[Part]] | None = None) -> Outcome:
+        """Run the body of a join, or end it where members failed; `parts_of` tells what they gave, else the store."""
         start = time.perf_counter()
         message = request.message
-        headers = request.headers
-        assert headers is not None  # noqa: S101  admission checked them
-        args, kwargs, embed = self._bodies.read(message, headers)
+        args, kwargs, embed = self._bodies.read(message, request.headers or check_headers(message.headers))
         id_, body = args
-        results = self._app.connections.results()
-        assert isinstance(results, Joins)  # noqa: S101  this store opened the join
-        parts = results.parts(id_, timeout=self._timeout)
+        parts = (parts_of or self._stored)(id_)
         if not parts:
             return Outcome(key=request.key, state=SUCCESS, runtime=time.perf_counter() - start)
         context = Context.from_message(message.headers, args, kwargs, embed, hostname=self._hostname)
@@ -77,6 +73,11 @@ class JoinRun:
             closes=(id_,),
             runtime=time.perf_counter() - start,
         )
+
+    def _stored(self, id_: str) -> list[Part]:
+        results = self._app.connections.results()
+        assert isinstance(results, Joins)  # noqa: S101  this store opened the join
+        return results.parts(id_, timeout=self._timeout)
 
     def _value(self, part: Part) -> Any:
         return self._decoded(part)[3]

@@ -201,8 +201,8 @@ def test_a_rate_limited_task_keeps_its_rate_and_blocks_no_other(app):
         return "free"
 
     with running(app):
-        results = [limited.delay(n) for n in range(10)]
         began = datetime.now(UTC)
+        results = [limited.delay(n) for n in range(10)]
         assert free.delay().get(timeout=10) == "free"
         freed = datetime.now(UTC) - began
         assert [result.get(timeout=20) for result in results] == list(range(10))

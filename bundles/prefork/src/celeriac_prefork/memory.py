@@ -12,20 +12,21 @@ import threading
 
 __all__ = ["SharedFile", "barrier"]
 
+_allocate = threading.Lock
+
 GRANULE: int = max(mmap.ALLOCATIONGRANULARITY, 1 << 16)
 """Pieces begin at multiples of this: the largest page of the systems that Celeriac runs on."""
-
-_held = threading.Lock()
-_held.acquire()
-
 
 def barrier() -> None:
     """Keep every earlier read and write of shared memory before every later one, as other processes see them.
 
-    A release and then an acquire of the same lock are a full barrier on every processor. The lock is always held.
+    A release and then an acquire of the same lock are a full barrier on every processor. The lock is a new one each
+    time: one that threads shared might be found released by another, or by a process that was forked just then.
     """
-    _held.release()
-    _held.acquire()
+    lock = _allocate()
+    lock.acquire()
+    lock.release()
+    lock.acquire()
 
 
 class SharedFile:

@@ -17,6 +17,7 @@ _allocate = threading.Lock
 GRANULE: int = max(mmap.ALLOCATIONGRANULARITY, 1 << 16)
 """Pieces begin at multiples of this: the largest page of the systems that Celeriac runs on."""
 
+
 def barrier() -> None:
     """Keep every earlier read and write of shared memory before every later one, as other processes see them.
 

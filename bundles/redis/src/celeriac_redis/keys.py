@@ -65,6 +65,8 @@ class Keys:
         self._step: tuple[str, ...] = tuple(
             str(max(step for step in rising if step <= priority)) for priority in range(_TOP + 1)
         )
+        self.lists: str = "".join(self._step) + prefix
+        """How a script finds the list of a queue and a priority: the steps of the ten priorities, then the prefix."""
         self.queue = lru_cache(maxsize=1024)(self._queue)
 
     def _queue(self, name: str) -> QueueKeys:

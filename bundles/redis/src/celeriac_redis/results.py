@@ -6,9 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import ClassVar, Final
 
 from celeriac.model.address import Address
+from celeriac.model.join import Join, Part
+from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
-from celeriac.spi.results import ResultStore, Waits
+from celeriac.spi.results import Joins, ResultStore, Waits
 from celeriac.spi.service import Context
+from celeriac_redis import joins as kept
 from celeriac_redis.link import Link
 from celeriac_redis.location import Location, locate
 from celeriac_redis.plugin import RESULT_CAPABILITIES, RESULT_OPTIONS
@@ -22,7 +25,7 @@ _MOST_BYTES: Final = 8 << 20
 """What one script writes, and one command reads, at the most: nobody else is served meanwhile."""
 
 
-class RedisResultStore(ResultStore, Waits):
+class RedisResultStore(ResultStore, Waits, Joins):
     """A connection to the results in one server, or cluster."""
 
     capabilities = RESULT_CAPABILITIES
@@ -35,6 +38,7 @@ class RedisResultStore(ResultStore, Waits):
         self.prefix: str = self.option["global_keyprefix"] + KEY_PREFIX
         """What the keys of results begin with; the task's id follows."""
         self._link = Link(self.location)
+        self._joins = kept.Joins(self._link, self.option["global_keyprefix"])
         self._subscription = Subscription(self._link, self.prefix)
 
     def row(self, record: ResultRecord) -> Row:
@@ -99,6 +103,24 @@ class RedisResultStore(ResultStore, Waits):
     def changed(self, *, timeout: float) -> dict[str, ResultRecord]:
         with self._call("changed"):
             return self._subscription.changed(timeout)
+
+    # -- joins -------------------------------------------------------------------------------------------
+
+    def open_joins(self, joins: Sequence[Join], *, timeout: float) -> None:
+        with self._call("open_joins"):
+            self._joins.open(joins, self.clock.time(), timeout)
+
+    def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
+        with self._call("give"):
+            return self._joins.give(parts, timeout)
+
+    def parts(self, join: str, *, timeout: float) -> list[Part]:
+        with self._call("parts"):
+            return self._joins.parts(join, timeout)
+
+    def close_joins(self, ids: Collection[str], *, timeout: float) -> None:
+        with self._call("close_joins"):
+            self._joins.close(ids, timeout)
 
 
 def _batches(rows: list[Row]) -> Iterator[list[Row]]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
+from celeriac_redis.joins import JOINS
 from celeriac_redis.link import Script
 from celeriac_redis.records import STORE
 
 __all__ = ["DEPTH", "PUBLISH", "PURGE", "RENEW", "REPLAY", "RESOLVE", "RETAIN", "SETTLE", "TAKE"]
 
 _USES: Final = "-- uses: "
+_SHARED: Final = {"records": STORE, "joins": JOINS}
+"""Parts that the result store's own scripts have too."""
 _FOLDER: Final = files("celeriac_redis") / "scripts"
 
 
@@ -26,7 +29,7 @@ def _read(name: str) -> Script:
 
 
 def _part(name: str) -> str:
-    return STORE if name == "records" else (_FOLDER / f"_{name}.lua").read_text("utf-8")
+    return _SHARED.get(name) or (_FOLDER / f"_{name}.lua").read_text("utf-8")
 
 
 DEPTH: Final = _read("depth")

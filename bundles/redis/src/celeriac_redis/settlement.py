@@ -24,6 +24,7 @@ from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import ResultRecord
 from celeriac_redis.envelope import seal
+from celeriac_redis.joins import giving, join_key, opening
 from celeriac_redis.keys import Keys
 from celeriac_redis.leases import Leases
 from celeriac_redis.link import Link
@@ -89,6 +90,8 @@ class Settler:
     ) -> None:
         self.rows = rows
         """How a record becomes arguments of the script."""
+        self.join_prefix: str = ""
+        """What the keys of joins begin with."""
         self._link = link
         self._keys = keys
         self._leases = leases
@@ -125,6 +128,7 @@ class Settler:
 
     def _calls(self, verdicts: Sequence[Verdict], now: float, end: float) -> list[_Call]:
         messages = [message for verdict in verdicts for message in verdict.followups]
+        messages += [join.message for verdict in verdicts for join in verdict.joins]
         routes: Resolved = {}
         if messages:
             if any(message.exchange for message in messages):
@@ -155,19 +159,31 @@ class Settler:
                 arguments += ("a", queue, delivery.tag)
             else:
                 arguments += _action(verdict, queue, delivery.tag)
-        arguments.append(len(verdict.records))
+        joins = bool(verdict.parts or verdict.joins or verdict.closes)
+        arguments.append(f"{len(verdict.records)}+" if joins else len(verdict.records))
         for record in verdict.records:
             row = self.rows(record)
             arguments += row
             call.size += len(row.payload)
-        if not verdict.followups:
-            arguments.append(0)
-            return
-        triples = list(self._triples(call.targets, verdict.followups, now, routes))
+        triples = list(self._triples(call.targets, verdict.followups, now, routes)) if verdict.followups else ()
         arguments.append(len(triples))
         for triple in triples:
             arguments += triple
             call.size += len(triple[2])
+        if joins:
+            self._add_joins(call, verdict, now)
+
+    def _add_joins(self, call: _Call, verdict: Verdict, now: float) -> None:
+        prefix = self.join_prefix
+        call.arguments += (len(verdict.joins), len(verdict.parts), len(verdict.closes))
+        for join in verdict.joins:
+            row = opening(join, prefix, now)
+            call.arguments += row
+            call.size += len(row[-1])
+        for part in verdict.parts:
+            call.arguments += giving(part, prefix)
+            call.size += len(part.payload)
+        call.arguments += [join_key(id_, prefix) for id_ in verdict.closes]
 
     def _triples(
         self, targets: Targets, messages: Iterable[Message], now: float, routes: Resolved
@@ -190,6 +206,7 @@ class Settler:
             len(queues),
             len(targets.keys),
             _REMEMBERED_MILLISECONDS,
+            self._keys.lists,
             *[queue.base for queue in queues],
             *targets.bases,
             *targets.steps,

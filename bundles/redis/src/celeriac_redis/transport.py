@@ -194,6 +194,7 @@ class RedisTransport(_Transport, Commits):
         if not isinstance(results, RedisResultStore) or not results.location.same_store(self.location):
             return False
         self._settler.rows = results.row
+        self._settler.join_prefix = results.option["global_keyprefix"]
         return True
 
 

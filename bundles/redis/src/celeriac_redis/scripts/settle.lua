@@ -1,11 +1,12 @@
--- uses: moments returning delaying routing records
+-- uses: moments returning delaying routing records joins
 -- Carry out verdicts, each with its records and follow-ups, in one step. A verdict whose delivery this holder no longer
 -- holds under a lease in force is refused: nothing of it takes effect.
 --
 -- KEYS  where the answer is remembered, then the main list of each queue that something was taken from, then for each
 --       target its list.
 -- ARGV  holder, sequence number of this call in its slot, number of queues, number of targets, how long the answer is
---       remembered in milliseconds; what own keys begin with for each queue, then for each target; the step of each
+--       remembered in milliseconds, the step of each priority from 0 to 9 and after these digits what every list begins
+--       with; what own keys begin with for each queue, then for each target; the step of each
 --       target; then the verdicts, each as
 --         action    a: acknowledge, r, u: back to the front, counted or not, R, U: the same after a delay,
 --                   d: to the dead letters, p: to the parked ones, n: there is no delivery
@@ -13,8 +14,10 @@
 --         microseconds                  of a delay
 --         reason                        of a letter
 --         number of records, each:      key, payload, milliseconds to live or 0, rank
+--                                       (a plus sign behind the number: joins follow at the end)
 --         number of follow-ups, each:   target, moment when it is due in microseconds or '', message
 --                                       or 0, channel, message, for subscribers
+--         number of joins, parts, keys of joins to be closed, and these, if they follow
 -- Answer: the numbers of the refused verdicts, from 0, with commas between.
 -- A call that is repeated, or that comes after `resolve` declared it lost, has no further effect.
 -- Bounded by: the caller, who divides verdicts into calls.
@@ -24,7 +27,7 @@ local last, said = (redis.call('GET', answer_key) or '0:'):match('^(%d+):(.*)$')
 if tonumber(last) >= sequence then return said end
 
 local now = clock()
-local first_base, first_target = 5, 5 + queues
+local first_base, first_target = 6, 6 + queues
 for target = 1, targets do
   local base = ARGV[first_target + target]
   if not (check_kind(KEYS[1 + queues + target], 'list') and check_kind(base .. 'delayed', 'zset')) then
@@ -96,6 +99,26 @@ local function put_record(at, wanted)
   return at + 4
 end
 
+-- Read past what a verdict says of joins. They are opened at once; parts are given, and joins closed, after all verdicts.
+local given, closed = {}, {}
+local function join(at, wanted)
+  local joins, parts, closings = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  at = at + 3
+  for _ = 1, joins do
+    if wanted then open_join(at) end
+    at = at + JOIN_FIELDS
+  end
+  for _ = 1, parts do
+    if wanted then given[#given + 1] = at end
+    at = at + PART_FIELDS
+  end
+  for _ = 1, closings do
+    if wanted then closed[#closed + 1] = ARGV[at] end
+    at = at + 1
+  end
+  return at
+end
+
 local at, index = first_target + 2 * targets + 1, 0
 while at <= #ARGV do
   local action, done = ARGV[at], true
@@ -109,15 +132,32 @@ while at <= #ARGV do
     end
     done = act(action, queue, field, extra)
   end
-  local records = tonumber(ARGV[at])
+  local records, joins = tonumber(ARGV[at]), false
+  if not records then records, joins = tonumber(ARGV[at]:sub(1, -2)), true end
   at = at + 1
   for _ = 1, records do at = put_record(at, done) end
   local followups = tonumber(ARGV[at])
   at = at + 1
   for _ = 1, followups do at = follow(at, done) end
+  if joins then at = join(at, done) end
   if not done then refused[#refused + 1] = index end
   index = index + 1
 end
+
+local touched = {}
+for _, part in ipairs(given) do
+  give_part(part)
+  touched[ARGV[part]] = true
+end
+for _, part in ipairs(given) do
+  local message = touched[ARGV[part]] and complete_join(ARGV[part], true)
+  touched[ARGV[part]] = nil
+  if message then
+    local step = ARGV[6]:sub(message[2] + 1, message[2] + 1)
+    redis.call('LPUSH', list_of(ARGV[6]:sub(11) .. message[1], step), message[3])
+  end
+end
+for _, key in ipairs(closed) do close_join(key) end
 
 for queue = 1, queues do
   local list = returned[queue]

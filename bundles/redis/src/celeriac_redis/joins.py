@@ -1,0 +1,151 @@
+"""Joins: one hash each, with what it waits for, how many of its members have ended, and what they gave.
+
+A member's field is set once, and only then is it counted. A closed join keeps its key, with nothing but its state,
+until it expires: a late part opens nothing anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from celeriac.model.join import Join, Part
+from celeriac.model.message import Message
+from celeriac_redis.envelope import open_envelope, seal
+from celeriac_redis.link import Link, Script
+from celeriac_redis.wire import Argument
+
+__all__ = ["GIVING", "JOINS", "OPENING", "Joins", "giving", "join_key", "opening"]
+
+OPENING: Final = 8
+"""How many arguments `opening` returns."""
+GIVING: Final = 5
+"""How many arguments `giving` returns."""
+_MEMBER: Final = b"m:"
+
+JOINS: Final = (
+    f"""
+local JOIN_FIELDS, PART_FIELDS = {OPENING}, {GIVING}
+"""
+    + """
+-- State of a join: 0 it waits, 1 its message was published with a settlement, 2 it is closed.
+local function open_join(at)
+  local key, px = ARGV[at], ARGV[at + 4]
+  if redis.call('EXISTS', key) == 1 then return end
+  redis.call('HSET', key, 'size', ARGV[at + 1], 'successes', ARGV[at + 2], 'failures', ARGV[at + 3],
+    'queue', ARGV[at + 5], 'priority', ARGV[at + 6], 'message', ARGV[at + 7], 'ended', 0, 'succeeded', 0, 'state', 0)
+  if px ~= '0' then redis.call('PEXPIRE', key, px) end
+end
+
+local function give_part(at)
+  local key, state = ARGV[at], redis.call('HGET', ARGV[at], 'state')
+  if not state or state == '2' then return end
+  local given = ARGV[at + 2] .. ARGV[at + 3] .. ARGV[at + 4]
+  if redis.call('HSETNX', key, 'm:' .. ARGV[at + 1], given) == 1 then
+    redis.call('HINCRBY', key, 'ended', 1)
+    if ARGV[at + 3] == '+' then redis.call('HINCRBY', key, 'succeeded', 1) end
+  end
+end
+
+local function complete_join(key, once)
+  local join = redis.call('HMGET', key, 'state', 'size', 'successes', 'failures', 'ended', 'succeeded')
+  if not join[1] or join[1] == '2' or (once and join[1] == '1') then return false end
+  local ended, succeeded = tonumber(join[5]), tonumber(join[6])
+  if succeeded < tonumber(join[3]) and ended - succeeded < tonumber(join[4]) and ended < tonumber(join[2]) then
+    return false
+  end
+  if once then redis.call('HSET', key, 'state', 1) end
+  return redis.call('HMGET', key, 'queue', 'priority', 'message')
+end
+
+local function close_join(key)
+  local px = redis.call('PTTL', key)
+  if px == -2 then return end
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'state', 2)
+  if px > 0 then redis.call('PEXPIRE', key, px) end
+end
+"""
+)
+"""Lua functions for any script. `open_join(at)` and `give_part(at)` read from ARGV what `opening` and `giving` return;
+`complete_join(key, once)` answers with queue, priority and envelope of the message of a complete join, with `once` only
+the first time; `close_join(key)` drops what its members gave."""
+
+_OPEN: Final = Script("open join", JOINS + "open_join(1)")
+_GIVE: Final = Script("give", JOINS + f"for at = 1, #ARGV, {GIVING} do give_part(at) end return complete_join(KEYS[1])")
+_CLOSE: Final = Script("close join", JOINS + "close_join(KEYS[1])")
+
+
+def join_key(id_: str, prefix: str) -> str:
+    """Return the key of a join; `prefix` is what every key begins with."""
+    return f"{prefix}celeriac:join:{id_}"
+
+
+def opening(join: Join, prefix: str, moment: float) -> tuple[str, int, int, int, int, str, int, bytes]:
+    """Return a join as `open_join` takes it; `moment` is now, in seconds since 1970.
+
+    Raises: EncodeError: its message cannot be written.
+    """
+    lifetime = join.expires_seconds
+    return (
+        join_key(join.id, prefix),
+        join.size,
+        join.successes,
+        join.failures,
+        0 if lifetime is None else max(1, round(lifetime * 1000)),
+        join.message.routing_key,
+        join.message.priority,
+        seal(join.message, moment),
+    )
+
+
+def giving(part: Part, prefix: str) -> tuple[Argument, ...]:
+    """Return a part as `give_part` takes it."""
+    return join_key(part.join, prefix), part.member, part.place, "+" if part.succeeded else "-", part.payload
+
+
+class Joins:
+    """The joins of one store, each operation one script a join."""
+
+    def __init__(self, link: Link, prefix: str) -> None:
+        self._link = link
+        self._prefix = prefix
+
+    def open(self, joins: Sequence[Join], moment: float, timeout: float) -> None:
+        """Open joins that do not exist yet."""
+        rows = [opening(join, self._prefix, moment) for join in joins]
+        self._link.scripts(_OPEN, [([row[0]], row) for row in rows], timeout=timeout)
+
+    def give(self, parts: Sequence[Part], timeout: float) -> list[Message]:
+        """Give parts to their joins; return the messages of those that are complete and not closed."""
+        calls: dict[str, list[Argument]] = {}
+        for part in parts:
+            calls.setdefault(join_key(part.join, self._prefix), []).extend(giving(part, self._prefix))
+        answers = self._link.scripts(_GIVE, [([key], row) for key, row in calls.items()], timeout=timeout)
+        return [open_envelope(answer[2], answer[0].decode())[0] for answer in answers if answer is not None]
+
+    def parts(self, id_: str, timeout: float) -> list[Part]:
+        """Return what the members of a join gave, by their places."""
+        fields = self._link.run(b"HGETALL", join_key(id_, self._prefix), timeout=timeout)
+        found = [
+            _part(id_, name[len(_MEMBER) :].decode(), value)
+            for name, value in zip(fields[::2], fields[1::2], strict=True)
+            if name.startswith(_MEMBER)
+        ]
+        return sorted(found, key=lambda part: (part.place, part.member))
+
+    def close(self, ids: Collection[str], timeout: float) -> None:
+        """Drop the parts of joins and take no more."""
+        self._link.scripts(_CLOSE, [([join_key(id_, self._prefix)], ()) for id_ in ids], timeout=timeout)
+
+
+def _part(id_: str, member: str, value: bytes) -> Part:
+    """Read what a member gave: the digits of its place, whether it succeeded, its payload."""
+    end = min(found for found in (value.find(b"+"), value.find(b"-")) if found >= 0)
+    return Part(
+        join=id_,
+        member=member,
+        place=int(value[:end]),
+        succeeded=value[end : end + 1] == b"+",
+        payload=value[end + 1 :],
+    )

@@ -209,6 +209,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Run workers on mixed tasks for half an hour and see whether they grow; `-- MINUTES POOL …` says otherwise."""
+    prepare(session, "test")
+    session.run("python", "tests/faults/soak.py", *(session.posargs or ["30"]))
+
+
+@nox.session
 def core_alone(session: nox.Session) -> None:
     """Run core's unit tests with no plugin installed."""
     prepare(session, "test", folders=[CORE])

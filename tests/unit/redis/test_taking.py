@@ -192,8 +192,11 @@ def test_what_an_answer_that_was_lost_held_goes_back_in_portions(transport, open
 
 
 def test_many_messages_become_due_in_portions_and_in_order(transport, link):
-    words = [str(number) for number in range(1100)]
-    transport.publish([message(word, due=4e9) for word in words], timeout=SECONDS)
+    words = [f"{number:04d}" for number in range(1100)]
+    publish(transport, *words)
+    while taken := take(transport):
+        back = [Verdict(delivery=one, action=Action.RELEASE, delay=3600.0) for one in taken]
+        transport.settle(back, timeout=SECONDS)
     members = link.run("ZRANGE", "celeriac:{q}:delayed", 0, -1, timeout=SECONDS)
     for start in range(0, len(members), 100):
         pairs = [argument for member in members[start : start + 100] for argument in (1, member)]

@@ -1,9 +1,10 @@
 """Messages as they wait in Redis: kombu's JSON envelope, the body in base64.
 
 Beside kombu's fields an envelope of ours has up to three of its own, which kombu ignores: `celeriac-moment`, when it
-was published; `celeriac-due` and `celeriac-expires`, the moments of the message. A message that was taken and came back
-begins with `celeriac-deliveries`, how often it has been taken. That one the scripts put in front of whatever is there,
-as text: they parse no JSON, and the bytes that somebody else wrote stay as they are.
+was published; `celeriac-due` and `celeriac-expires`, the moments of the message. One that has a moment to wait for
+begins with it, so that scripts see it without parsing JSON. A message that was taken and came back begins with
+`celeriac-deliveries`, how often it has been taken. That one the scripts put in front of whatever is there, as text:
+the bytes that somebody else wrote stay as they are.
 
 Source: kombu 5, `kombu/transport/virtual/base.py` (`prepare_message`, `_inplace_augment_message`).
 """
@@ -27,6 +28,7 @@ __all__ = ["COUNT", "moment_of", "open_envelope", "seal"]
 
 COUNT: Final = b'{"celeriac-deliveries":'
 """What a message that was taken before begins with."""
+_DUE: Final = b'{"celeriac-due":'
 
 _OWN: Final = ("delivery_info", "delivery_tag", "body_encoding", "priority")
 """Properties that belong to the envelope and not to the message."""
@@ -46,7 +48,6 @@ class _Sealed(Struct):
     content_type: str = field(name="content-type")
     headers: dict[str, Any]
     properties: dict[str, Any]
-    due: float | msgspec.UnsetType = field(name="celeriac-due", default=msgspec.UNSET)
     expires: float | msgspec.UnsetType = field(name="celeriac-expires", default=msgspec.UNSET)
 
 
@@ -96,7 +97,7 @@ _NO_TYPE: Final = "application/data"
 _encode = msgspec.json.Encoder().encode
 _decode_usual = msgspec.json.Decoder(_Usual).decode
 _decode_any = msgspec.json.Decoder(_Any).decode
-_MOMENT: Final = re.compile(rb'\{(?:"celeriac-deliveries":\d+,)?"celeriac-moment":([0-9.]+),')
+_MOMENT: Final = re.compile(rb'\{(?:"celeriac-deliveries":\d+,)?(?:"celeriac-due":[^,]+,)?"celeriac-moment":([0-9.]+),')
 _base64 = binascii.b2a_base64
 
 _process = -1
@@ -132,14 +133,13 @@ def seal(message: Message, moment: float) -> bytes:
         message.headers,
         properties,
     )
-    if message.due is not None:
-        sealed.due = message.due
     if message.expires is not None:
         sealed.expires = message.expires
     try:
-        return _encode(sealed)
+        raw = _encode(sealed)
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
         raise EncodeError(f"The headers or properties of a message cannot be written as JSON: {error}.") from error
+    return raw if message.due is None else b'%s%r,%s' % (_DUE, message.due, raw[1:])
 
 
 def open_envelope(raw: bytes, queue: str) -> tuple[Message, int]:

@@ -15,7 +15,7 @@ from typing import Final
 from celeriac.model.message import Delivery
 from celeriac_redis.keys import Keys
 from celeriac_redis.link import Link
-from celeriac_redis.scripts import RENEW, RETAIN
+from celeriac_redis.scripts import ANNOUNCE, RENEW, RETAIN
 from celeriac_redis.wire import Argument
 
 __all__ = ["Leases"]
@@ -42,13 +42,11 @@ class Leases:
         """Write down, before the first take, that this holder takes from these queues."""
         new = [queue for queue in queues if queue not in self._announced]
         if new:
-            key = self._keys.holder(self.holder)
-            commands: list[tuple[Argument, ...]] = [
-                (b"SADD", key, *new),
-                (b"EXPIRE", key, self._kept),
-                (b"SADD", self._keys.queues, *new),
+            calls: list[tuple[list[bytes], list[Argument]]] = [
+                ([self._keys.holder(self.holder)], [self._kept, *new]),
+                ([self._keys.queues], [0, *new]),
             ]
-            self._link.pipeline(commands, timeout=timeout)
+            self._link.scripts(ANNOUNCE, calls, timeout=timeout)
             self._announced.update(new)
 
     def learn(self, queue: str, token: bytes) -> None:

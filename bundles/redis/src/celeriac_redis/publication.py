@@ -19,10 +19,10 @@ from celeriac_redis.envelope import seal
 from celeriac_redis.keys import Keys
 from celeriac_redis.link import Link
 from celeriac_redis.routes import Route, Routes
-from celeriac_redis.scripts import PUBLISH
+from celeriac_redis.scripts import ANNOUNCE, PUBLISH
 from celeriac_redis.wire import Argument
 
-__all__ = ["Publisher", "Targets", "microseconds"]
+__all__ = ["Publisher", "Targets", "microseconds", "waiting_until"]
 
 _ANNOUNCED_SECONDS: Final = 300.0
 """After how long the names of queues are written down again, in case somebody emptied the database."""
@@ -49,9 +49,20 @@ class Targets:
         return found
 
 
-def microseconds(due: float | None) -> Argument:
-    """Return when a message is due as scripts take it; a moment that they cannot count is as far away as they can."""
-    return "" if due is None else int(max(min(due, 8.9e9), 0.0) * 1e6)
+def microseconds(seconds: float) -> int:
+    """Return a moment as scripts take it; one that they cannot count is as far away as they can."""
+    return int(max(min(seconds, 8.9e9), 0.0) * 1e6)
+
+
+def waiting_until(message: Message) -> Argument:
+    """Return when the script is to make a message ready; '' for at once.
+
+    A task with an ETA, of which its headers tell Celery's workers too, goes on the list, where they find it. The first
+    worker of ours that comes by moves it to the delayed ones, without having it.
+    """
+    if message.due is None or message.headers.get("eta") is not None:
+        return ""
+    return microseconds(message.due)
 
 
 class _Call(Struct):
@@ -91,12 +102,16 @@ class Publisher:
     def _push(self, first: Message, raws: list[bytes], timeout: float) -> None:
         queue = first.routing_key
         command = (b"LPUSH", self._keys.waiting(queue, self._keys.step(first.priority)), *raws)
-        announce = self.announcement([queue])
-        if announce is None:
-            self._link.run(*command, timeout=timeout)
+        if self._unannounced([queue]):
+            # Behind the message: a server that takes no message must not know the queue.
+            commands: list[tuple[Argument, ...]] = [command, (b"SADD", self._keys.queues, queue)]
+            replies = self._link.pipeline(commands, timeout=timeout, raise_errors=False)
+            if isinstance(replies[0], Exception):
+                raise replies[0]
+            if not isinstance(replies[1], Exception):
+                self._announced[queue] = monotonic()
         else:
-            self._link.pipeline([announce, command], timeout=timeout)
-            self.announced([queue])
+            self._link.run(*command, timeout=timeout)
 
     def _publish(self, messages: Sequence[Message], raws: list[bytes], timeout: float) -> None:
         end = monotonic() + timeout
@@ -106,13 +121,12 @@ class Publisher:
         for message, raw in zip(messages, raws, strict=True):
             route = routes[message.exchange, message.routing_key] if message.exchange else Route((message.routing_key,))
             queues.update(route.queues)
-            due, step = microseconds(message.due), self._keys.step(message.priority)
+            due, step = waiting_until(message), self._keys.step(message.priority)
             for queue in route.queues:
                 call = self._call(calls, queue)
                 call.arguments += (call.targets.number(queue, step), due, raw)
             if route.channel is not None:
                 self._call(calls, route.queues[0]).arguments += (0, route.channel, raw)
-        self.announce(queues, end - monotonic())
         ready = [(call.targets.keys, call.packed()) for call in calls.values()]
         try:
             self._link.scripts(PUBLISH, ready, timeout=end - monotonic())
@@ -120,6 +134,7 @@ class Publisher:
             if len(ready) == 1:
                 raise
             raise TransportLost(f"A part of the batch may have been published: {error}") from error
+        self.announce(queues, end - monotonic())
 
     def _call(self, calls: dict[str, _Call], queue: str) -> _Call:
         """Return the call that a queue belongs to: all to one, in a cluster each to its own."""
@@ -129,26 +144,20 @@ class Publisher:
     # -- the names of queues -------------------------------------------------------------------------------
 
     def announce(self, queues: Collection[str], timeout: float) -> None:
-        """Write down the names of queues where that was not done lately."""
-        command = self.announcement(queues)
-        if command is not None:
-            self._link.run(*command, timeout=timeout)
-            self.announced(queues)
+        """Write down the names of queues where that was not done lately, also on a server without memory."""
+        new = self._unannounced(queues)
+        if new:
+            self._link.script(ANNOUNCE, [self._keys.queues], [0, *new], timeout=timeout)
+            self._announced.update(dict.fromkeys(new, monotonic()))
 
-    def announcement(self, queues: Collection[str]) -> tuple[Argument, ...] | None:
-        """Return the command that writes down the names of queues, if that was not done lately."""
+    def _unannounced(self, queues: Iterable[str]) -> list[str]:
         now = monotonic()
-        new = [queue for queue in queues if now - self._announced.get(queue, -1e9) > _ANNOUNCED_SECONDS]
-        return (b"SADD", self._keys.queues, *new) if new else None
-
-    def announced(self, queues: Iterable[str]) -> None:
-        """Remember that the names were written down."""
-        self._announced.update(dict.fromkeys(queues, monotonic()))
+        return [queue for queue in queues if now - self._announced.get(queue, -1e9) > _ANNOUNCED_SECONDS]
 
 
 def _alike(message: Message, first: Message) -> bool:
     return (
-        message.due is None
+        waiting_until(message) == ""
         and not message.exchange
         and message.routing_key == first.routing_key
         and message.priority == first.priority

@@ -13,7 +13,7 @@ from celeriac_redis.joins import JOINS
 from celeriac_redis.link import Script
 from celeriac_redis.records import STORE
 
-__all__ = ["DEPTH", "PUBLISH", "PURGE", "RENEW", "REPLAY", "RESOLVE", "RETAIN", "SETTLE", "TAKE"]
+__all__ = ["ANNOUNCE", "DEPTH", "PUBLISH", "PURGE", "RENEW", "REPLAY", "RESOLVE", "RETAIN", "SETTLE", "TAKE"]
 
 _USES: Final = "-- uses: "
 _SHARED: Final = {"records": STORE, "joins": JOINS}
@@ -32,6 +32,7 @@ def _part(name: str) -> str:
     return _SHARED.get(name) or (_FOLDER / f"_{name}.lua").read_text("utf-8")
 
 
+ANNOUNCE: Final = _read("announce")
 DEPTH: Final = _read("depth")
 PUBLISH: Final = _read("publish")
 PURGE: Final = _read("purge")

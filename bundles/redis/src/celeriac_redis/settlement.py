@@ -28,7 +28,7 @@ from celeriac_redis.joins import giving, join_key, opening
 from celeriac_redis.keys import Keys
 from celeriac_redis.leases import Leases
 from celeriac_redis.link import Link
-from celeriac_redis.publication import Publisher, Targets, microseconds
+from celeriac_redis.publication import Publisher, Targets, microseconds, waiting_until
 from celeriac_redis.records import Row
 from celeriac_redis.routes import Route, Routes
 from celeriac_redis.scripts import RESOLVE, SETTLE
@@ -190,7 +190,7 @@ class Settler:
     ) -> Iterable[tuple[int, Argument, bytes]]:
         for message in messages:
             raw, route = seal(message, now), _route(message, routes)
-            due, step = microseconds(message.due), self._keys.step(message.priority)
+            due, step = waiting_until(message), self._keys.step(message.priority)
             for queue in route.queues:
                 yield targets.number(queue, step), due, raw
             if route.channel is not None:

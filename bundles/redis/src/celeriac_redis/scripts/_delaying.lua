@@ -30,8 +30,12 @@ local function promote(main, base, now, budget)
   local found = redis.call('ZPOPMIN', key, due)
   for i = 1, #found, 2 do
     local member = found[i]
-    local push = member:sub(23, 23) == 'f' and 'RPUSH' or 'LPUSH'
-    redis.call(push, list_of(main, member:sub(24, 24)), member:sub(25))
+    if member:sub(23, 23) == 'b' then redis.call('LPUSH', list_of(main, member:sub(24, 24)), member:sub(25)) end
+  end
+  -- The last first, so that the first one comes first.
+  for i = #found - 1, 1, -2 do
+    local member = found[i]
+    if member:sub(23, 23) == 'f' then redis.call('RPUSH', list_of(main, member:sub(24, 24)), member:sub(25)) end
   end
   return budget - due
 end

@@ -37,8 +37,9 @@ local function put_back(main, held, fields, budget, counted)
   for i = #fields, first, -1 do
     local raw = redis.call('HGET', held, fields[i])
     if raw then
-      redis.call('RPUSH', list_of(main, fields[i]:sub(21, 21)), counted and raised(raw) or raw)
+      -- In this order: a server without memory allows a write that needs some only after one that needs none.
       redis.call('HDEL', held, fields[i])
+      redis.call('RPUSH', list_of(main, fields[i]:sub(21, 21)), counted and raised(raw) or raw)
     end
   end
   return first - 1

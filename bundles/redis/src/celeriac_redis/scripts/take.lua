@@ -11,7 +11,8 @@
 --   wait     microseconds until something is due or lapses; -1 if nothing will. Only if no messages are given.
 --   tokens   for each queue the token of this holder's lease, or ''.
 --   counts   for each queue, for each step, how many of the messages come from there.
--- Bounded by: most messages (at most 1000), most bytes (beyond one message), 500 returned, 500 made ready.
+-- Bounded by: most messages (at most 1000), most bytes (beyond one message), 500 returned, 500 made ready, about 500
+-- delayed.
 local holder, connection, nonce = ARGV[1], ARGV[2], ARGV[3]
 local left, room, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local steps = ARGV[7]
@@ -23,9 +24,20 @@ local tidying, ready = 500, 500
 local counts, tokens, messages = {}, {}, {}
 local largest = 1
 local full = false
+local delayed = 0
+
+-- When a message is due that lies in a list because Celery's workers must find it there; nil if it may be had now.
+local DUE = '{"celeriac-due":'
+local function not_due(raw)
+  if raw:sub(1, #DUE) ~= DUE then return nil end
+  local due = tonumber(raw:match('^[^,]+', #DUE + 1))
+  return due and due * 1000000 > now and due * 1000000 or nil
+end
 
 -- Pop from one list into the held hash; a message that is too large for what room is left goes back, but for the first.
-local function pop(list, held, step)
+-- One that is not due yet goes to the delayed ones.
+local function pop(list, base, alarm, step)
+  local held = base .. 'held:' .. holder
   local taken = 0
   while left > 0 and not full do
     local chunk = redis.call('RPOP', list, math.max(1, math.min(left, 32, math.floor(room / (2 * largest)))))
@@ -33,21 +45,25 @@ local function pop(list, held, step)
     local fields = {}
     for i = 1, #chunk do
       local size = #chunk[i]
-      if size > room and #messages > 0 then
+      local due = not_due(chunk[i])
+      if due then
+        delayed = delay(base, alarm, now, delayed, {due, 'b' .. step, chunk[i]})
+      elseif size > room and #messages > 0 then
         for j = #chunk, i, -1 do redis.call('RPUSH', list, chunk[j]) end
         full = true
         break
+      else
+        room = room - size
+        if size > largest then largest = size end
+        fields[#fields + 1] = string.format('%s%04d%s.%s', stamp, #messages, step, nonce)
+        fields[#fields + 1] = chunk[i]
+        messages[#messages + 1] = chunk[i]
+        taken = taken + 1
+        left = left - 1
       end
-      room = room - size
-      if size > largest then largest = size end
-      fields[#fields + 1] = string.format('%s%04d%s.%s', stamp, #messages, step, nonce)
-      fields[#fields + 1] = chunk[i]
-      messages[#messages + 1] = chunk[i]
-      taken = taken + 1
-      left = left - 1
     end
     if #fields > 0 then redis.call('HSET', held, unpack(fields)) end
-    if room <= 0 then full = true end
+    if room <= 0 or delayed >= 500 then full = true end
   end
   return taken
 end
@@ -70,7 +86,8 @@ for queue = 1, queues do
   local before = #messages
   for level = 1, levels do
     local list = KEYS[(queue - 1) * (levels + 1) + level]
-    counts[#counts + 1] = left > 0 and not full and pop(list, base .. 'held:' .. holder, steps:sub(level, level)) or 0
+    local alarm = KEYS[queue * (levels + 1)]
+    counts[#counts + 1] = left > 0 and not full and pop(list, base, alarm, steps:sub(level, level)) or 0
   end
   local own = base .. 'lease:' .. holder
   local token = redis.call('HGET', own, 'token')
@@ -85,6 +102,7 @@ for queue = 1, queues do
   tokens[queue] = token or ''
 end
 
+if #messages == 0 and full then return {1, stamp, 0, {}, {}, {}} end
 local wait = -1
 if #messages == 0 then
   -- Reading the keys makes the server tell this connection when one of them changes.

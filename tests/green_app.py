@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
@@ -32,8 +33,6 @@ def nap(seconds: float) -> float:
 
 @app.task
 async def async_nap(seconds: float) -> float:
-    import asyncio
-
     await asyncio.sleep(seconds)
     return seconds
 
@@ -67,8 +66,6 @@ def tidies_up() -> str:
 
 @app.task(soft_time_limit=0.3)
 async def tidies_up_async() -> str:
-    import asyncio
-
     try:
         await asyncio.sleep(60)
     except SoftTimeLimitExceeded:
@@ -82,7 +79,7 @@ def swallows_everything() -> None:
     while time.monotonic() < end:
         try:
             time.sleep(60)
-        except BaseException:
+        except BaseException:  # noqa: BLE001  what it is about
             continue
 
 

@@ -32,7 +32,7 @@ def broker(request, tmp_path):
     elif "redis" not in plugins.names("transport") or not shutil.which("redis-server"):
         pytest.skip("neither the bundle redis nor redis-server may be missing")
     else:
-        from redis_servers import redis_server
+        from redis_servers import redis_server  # noqa: PLC0415  it needs the bundle redis
 
         with redis_server() as server:
             yield server.url
@@ -77,7 +77,7 @@ def test_a_task_that_computes_for_three_leases_runs_once(workers, client, pool, 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="asks /proc for the children of the worker")
 def test_what_renews_the_lease_of_a_computing_worker_dies_with_it(workers, client, pool, tmp_path):
     note = tmp_path / "note"
-    worker, result = computing(workers, client, pool, note, 30.0)
+    worker, _ = computing(workers, client, pool, note, 30.0)
     (renewing,) = eventually(lambda: children(worker.pid), "the lease is renewed from outside", 30)
 
     worker.kill()

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 __all__ = ["EventletHub"]
 
 
-class _Exit(GreenletExit, Killed):
+class _Exit(GreenletExit, Killed):  # type: ignore[misc]  # greenlet has no types
     """Ends a greenlet, as eventlet's own functions do."""
 
 

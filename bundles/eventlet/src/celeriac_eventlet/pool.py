@@ -8,6 +8,7 @@ from typing import ClassVar
 from celeriac.greenlets.hub import Hub
 from celeriac.greenlets.pool import GreenPool
 from celeriac_eventlet.hub import EventletHub
+from celeriac_eventlet.mending import mend_join
 from celeriac_eventlet.plugin import CAPABILITIES
 
 __all__ = ["EventletPool"]
@@ -23,6 +24,7 @@ class EventletPool(GreenPool):
 
     def _start(self) -> None:
         super()._start()
+        mend_join()
         log.warning(
             "eventlet is deprecated by its authors, who only mend it and plan its end; use the pool gevent or asyncio",
             extra={"event": "eventlet_deprecated"},

@@ -15,7 +15,7 @@ from celeriac_gevent.patches import NEEDED
 __all__ = ["GeventHub"]
 
 
-class _Exit(gevent.GreenletExit, Killed):
+class _Exit(gevent.GreenletExit, Killed):  # type: ignore[misc]  # gevent has no types
     """Ends a greenlet, as gevent's own functions do."""
 
 

@@ -20,7 +20,7 @@ from celeriac.model.request import Request
 from celeriac.runtime.driving import Driven, soft_limit
 
 if TYPE_CHECKING:
-    from selectors import BaseSelector as DefaultSelector
+    from selectors import SelectSelector as DefaultSelector
 else:
     # Which class it is depends on the system, and on the patch: it lets other greenlets run while it waits.
     DefaultSelector = selectors.DefaultSelector
@@ -96,12 +96,12 @@ class _Hiding(DefaultSelector):
     """While it waits, and other greenlets run, no loop seems to run."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        loop = asyncio._get_running_loop()  # noqa: SLF001  documented, for those who make loops
-        asyncio._set_running_loop(None)  # noqa: SLF001  as above
+        loop = asyncio._get_running_loop()  # documented, for those who make loops
+        asyncio._set_running_loop(None)
         try:
             return super().select(timeout)
         finally:
-            asyncio._set_running_loop(loop)  # noqa: SLF001  as above
+            asyncio._set_running_loop(loop)
 
 
 class _Run:

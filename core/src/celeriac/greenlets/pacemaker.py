@@ -21,7 +21,7 @@ from celeriac.spi.transport import Leases, Transport
 __all__ = ["Pacemaker"]
 
 SHARE = 1 / 6
-"""After which part of a lease without a sign of the hub to renew, and how often then. The hub itself does at a third."""
+"""After which part of a lease without a sign of the hub to renew, and how often then. The hub does it at a third."""
 
 
 class Pacemaker:
@@ -41,14 +41,14 @@ class Pacemaker:
         """Seconds for which the hub may give no sign."""
         kind = type(transport)
         recipe = pickle.dumps(
-            (
-                kind.__module__,
-                kind.__qualname__,
-                transport.address.url,
-                transport.context.holder,
-                dict(transport.context.options),
-                transport.lease_seconds,
-            )
+            {
+                "module": kind.__module__,
+                "class": kind.__qualname__,
+                "url": transport.address.url,
+                "holder": transport.context.holder,
+                "options": dict(transport.context.options),
+                "lease_seconds": transport.lease_seconds,
+            }
         )
         self._recipe = struct.pack("!I", len(recipe)) + recipe
         self._waitpid: Any = original("os", "waitpid")

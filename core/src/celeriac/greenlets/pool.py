@@ -112,7 +112,7 @@ class GreenPool(Pool, Kills, Resizes):
         for key in list(self._running):
             self._abandon(key)
         while self._reporter is not None and (self._finished or self._reporting):
-            self.hub.sleep(0)  # a report returns quickly
+            self.hub.sleep(LOOK_SECONDS)  # a report returns quickly
         self._over = True
         self._wake_reporter()
         self.sentinel.stop()
@@ -169,8 +169,10 @@ class GreenPool(Pool, Kills, Resizes):
         return True
 
     def leave(self, slot: _Slot) -> None:
-        """Forget a slot that ends."""
+        """Forget a slot that ends; should it have been roused, another one sees to what waits."""
         self._slots.discard(slot)
+        self._rousing = False
+        self._rouse()
 
     def running(self) -> list[tuple[Request, Greenlet]]:
         """Return what runs, and where; the one thing that is called from another thread."""
@@ -278,8 +280,7 @@ class _Slot:
 
     def _run_one(self, request: Request) -> Outcome | None:
         """Run a request; None where its slot was given up meanwhile."""
-        pool, timers = self.pool, ()
-        context = pool.context
+        pool, context = self.pool, self.pool.context
         execute: Callable[[Request], Outcome] = context.execute
         try:
             context.started(request)
@@ -297,7 +298,7 @@ class _Slot:
             return None if self.abandoned else context.failed(request, error)
 
     def _limits(self, request: Request) -> list[Timer]:
-        hub, timers = self.pool.hub, []
+        hub, timers = self.pool.hub, list[Timer]()
         soft, hard = request.soft_time_limit, request.time_limit
         if soft is not None:
             timers.append(hub.raise_later(soft, SoftTimeLimitExceeded(soft)))

@@ -1,4 +1,4 @@
-"""The process that renews a worker's lease while the worker's own hub is held up; see `celeriac.greenlets.pacemaker`."""
+"""The process that renews the lease of a worker whose hub is held up; see `celeriac.greenlets.pacemaker`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ class _Renewal:
     It is never closed: closing could give the lease up, which is the worker's. It goes with the process.
     """
 
-    def __init__(
-        self, module: str, name: str, url: str, holder: str, options: dict[str, Any], lease_seconds: float
-    ) -> None:
-        self._class: Any = reduce(getattr, name.split("."), importlib.import_module(module))
-        self._address = Address.parse(url)
-        self._context = Context(holder=holder, options=options)
-        self._timeout = lease_seconds / 4
+    def __init__(self, recipe: dict[str, Any]) -> None:
+        module = importlib.import_module(recipe["module"])
+        self._class: Any = reduce(getattr, recipe["class"].split("."), module)
+        self._address = Address.parse(recipe["url"])
+        self._context = Context(holder=recipe["holder"], options=recipe["options"])
+        self._timeout = recipe["lease_seconds"] / 4
         self._transport: Any = None
 
     def renew(self) -> None:
@@ -49,7 +48,7 @@ class _Renewal:
 def _main() -> None:
     with open(0, "rb", buffering=0, closefd=False) as pipe:
         (size,) = struct.unpack("!I", _exactly(pipe, 4))
-        renewal = _Renewal(*pickle.loads(_exactly(pipe, size)))  # noqa: S301  from the worker that started this process
+        renewal = _Renewal(pickle.loads(_exactly(pipe, size)))  # noqa: S301  from the worker that started this process
         while pipe.read(LONGEST_BURST):
             renewal.renew()
 

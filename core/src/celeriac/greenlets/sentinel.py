@@ -88,8 +88,8 @@ class Sentinel:
                     extra={"event": "hub_blocked", "seconds": late},
                 )
             if self._failure is not None:
-                log.warning("the lease cannot be renewed from outside: %r", self._failure, extra={"event": "no_pacemaker"})
-                self._failure = None
+                failure, self._failure = self._failure, None
+                log.warning("the lease cannot be renewed from outside: %r", failure, extra={"event": "no_pacemaker"})
             self._hub.sleep(TICK_SECONDS)
 
     # -- in the thread -----------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class Sentinel:
         return "something that is no task"
 
     def _stack(self) -> str:
-        frame = sys._current_frames().get(self._hub_thread)  # noqa: SLF001  documented, for exactly this
+        frame = sys._current_frames().get(self._hub_thread)  # documented, for exactly this
         return "".join(traceback.format_stack(frame)[-FRAMES:]).rstrip() if frame is not None else ""
 
     def _write(self, text: str) -> None:

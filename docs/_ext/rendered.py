@@ -238,6 +238,28 @@ def _capability_rows(record: Any) -> str:
     return "\n".join(rows)
 
 
+POOL_COLUMNS = {
+    "soft_limits": "soft limit",
+    "hard_limits": "hard limit",
+    "terminates": "terminate",
+    "resizes": "resize",
+    "recycles": "recycle",
+    "coroutines": "async side by side",
+    "processes": "survives a crash",
+    "platforms": "platform",
+}
+
+
+def pool_list() -> str:
+    """Every installed pool against what it can do, from its declaration."""
+    rows = [f"| pool | {' | '.join(POOL_COLUMNS.values())} |", "|---" * (len(POOL_COLUMNS) + 1) + "|"]
+    for info in plugins.installed("pool"):
+        if info.declaration is not None:
+            values = [_value(getattr(info.declaration.capabilities, name)) for name in POOL_COLUMNS]
+            rows.append(f"| `{info.name}` | {' | '.join(values)} |")
+    return "\n".join(rows)
+
+
 def plugin_list() -> str:
     """Every installed plugin, its distribution and its one sentence."""
     rows = ["| kind | name | distribution | what it is |", "|---|---|---|---|"]
@@ -304,6 +326,7 @@ RENDERERS: dict[str, Callable[..., str]] = {
     "kind": kind,
     "capabilities": capability_table,
     "plugins": plugin_list,
+    "pools": pool_list,
 }
 
 

@@ -35,7 +35,14 @@ OF_THE_WORKER = {
     "slot",
     "verdict",
 }
-KINDS = {"results": "result store", "command": None, "hooks": "hook", "harness": "harness", "schedule": None}
+KINDS = {
+    "results": "result store",
+    "command": None,
+    "hooks": "hook",
+    "option": None,
+    "harness": "harness",
+    "schedule": None,
+}
 ACTIONS = {Action.ACK: "acknowledge", Action.RELEASE: "hand back", Action.DEAD: "dead letter", Action.PARK: "park"}
 
 

@@ -64,13 +64,12 @@ class ExtensibleCommand(click.Command):
 
     def _add(self, ctx: click.Context, args: list[str]) -> None:
         program = ctx.find_object(Program)
-        if program is None:
-            return
-        asked = _asked(args, for_help=program.app_path is not None)
-        if program.app_path is None and not asked:
+        named = program is not None and program.app_path is not None
+        asked = _asked(args, for_help=named)
+        if not named and not asked:
             return
         try:
-            ctx.meta[_OPTIONS] = self._added(program, args, asked)
+            ctx.meta[_OPTIONS] = self._added(program or Program(), args, asked)
         except CeleriacError as error:
             # The command itself meets it again, and says so; `--help` must work all the same.
             ctx.meta[_ERROR] = error

@@ -123,23 +123,14 @@ class Worker:
         self.timeout: float = conf.broker_timeout_seconds
         self.pool_name: str = pool or conf.worker_pool or default_pool()
         self.pool_class: Any = plugins.load("pool", self.pool_name)
-        self.concurrency: int = (
-            concurrency
-            or conf.worker_concurrency
-            or self.pool_class.capabilities.default_concurrency
-            or os.cpu_count()
-            or 1
-        )
+        own_choice = self.pool_class.capabilities.default_concurrency or os.cpu_count() or 1
+        self.concurrency: int = concurrency or conf.worker_concurrency or own_choice
         self.prefetch_multiplier: int | None = (
             prefetch_multiplier if prefetch_multiplier is not None else conf.worker_prefetch_multiplier
         )
         self.queues: list[Queue] = app.router.queues_to_consume(select=queues, exclude=exclude_queues)
         self._purge = purge
-        self.rebuild: Rebuild | None = None
-        if app_path is not None:
-            self.rebuild = Rebuild(
-                app=app_path, hostname=self.hostname, config=conf.object_path, overrides=conf.overrides
-            )
+        self.rebuild: Rebuild | None = _rebuild(app, app_path, self.hostname)
         refuse_what_pool_lacks(app, self.pool_name, self.pool_class.capabilities)
         self.hooks: Hooks = activate([*app.connections.chosen_plugins(), ("pool", self.pool_name)], conf.plugins)
         self.consumer_graph: Graph = Graph(
@@ -365,6 +356,12 @@ class Worker:
                 return False
             inflight.wait_until_at_most(0, 0.05)
         return True
+
+
+def _rebuild(app: Celeriac, path: str | None, hostname: str) -> Rebuild | None:
+    if path is None:
+        return None
+    return Rebuild(app=path, hostname=hostname, config=app.conf.object_path, overrides=app.conf.overrides)
 
 
 def default_pool() -> str:

@@ -61,7 +61,7 @@ class Alarm:
     def _ring(self, _number: int, frame: FrameType | None) -> None:
         if not self._open:
             return
-        if not interruptible(frame, patient=time.monotonic() < self._due + PATIENCE_SECONDS):
+        if frame is not None and not interruptible(frame, patient=time.monotonic() < self._due + PATIENCE_SECONDS):
             signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
             return
         self._open = False

@@ -143,7 +143,8 @@ def close_loop(loop: asyncio.AbstractEventLoop) -> None:
     try:
         if tasks := asyncio.all_tasks(loop):
             for task in tasks:
-                task.cancel()
+                if not task.cancelling():  # a second time would cut short how it tidies up
+                    task.cancel()
             loop.run_until_complete(asyncio.wait(tasks, timeout=CLOSING_SECONDS))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:

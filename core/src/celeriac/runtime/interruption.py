@@ -8,12 +8,15 @@ back one that has not come yet. See `Interruption.run`.
 Between two byte codes may be inside a library that has just taken a lock and not yet entered its `try`: that lock would
 never be free again. So the watcher looks at what the thread does first, and asks again a little later while that is
 the standard library or Celeriac itself, for up to `PATIENCE_SECONDS`; in code that handles locks it never raises.
+The look and the gift are one step, in which no other thread runs.
 
 Source: "Asynchronous exceptions" in CPython's Python/ceval.c (checks at calls, function entries and backward jumps).
 """
 
 from __future__ import annotations
 
+import ctypes
+import opcode
 import sys
 import threading
 from collections.abc import Callable
@@ -24,7 +27,7 @@ __all__ = ["AGAIN_SECONDS", "PATIENCE_SECONDS", "Interruption", "interruptible",
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.25
 """How long to wait for the thread to be in code of the task's own."""
 
 AGAIN_SECONDS = 0.01
@@ -40,21 +43,28 @@ _NEVER_IN = frozenset((module, function) for module, functions in _TAKES_LOCKS f
 _NEVER_MODULES = ("importlib._bootstrap", "importlib._bootstrap_external")
 _BETWEEN = ("celeriac.client.task", "celeriac.testing.")
 """Parts of Celeriac that stand between the pool and a task's code, or take its place."""
+_JUMP_BACKWARD = opcode.opmap["JUMP_BACKWARD"]
 _BELOW = frozenset(f"celeriac.runtime.{name}" for name in ("executor", "interruption", "alarm", "driving"))
 """What calls tasks: nothing below it is looked at."""
 
 
-def interruptible(frame: FrameType | None, *, patient: bool) -> bool:
+def interruptible(frame: FrameType, *, patient: bool) -> bool:
     """Whether to raise into a thread whose innermost frame this is; one that is `patient` can wait for a better place.
 
     The best place is code of the task's own, or of its libraries, which Celeriac has not called.
     """
-    if frame is None:
-        return True
     module = _module(frame)
     if module in _NEVER_MODULES or (module, frame.f_code.co_name) in _NEVER_IN:
         return False
-    return not patient or _is_the_tasks_own(frame, module)
+    return not patient or (_is_the_tasks_own(frame, module) and not _jumps_back(frame))
+
+
+def _jumps_back(frame: FrameType) -> bool:
+    """Whether it is at the end of a turn of a loop.
+
+    CPython 3.12 and later leave that jump out of the `try` around a loop: the task could not catch what comes there.
+    """
+    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == _JUMP_BACKWARD
 
 
 def _is_the_tasks_own(frame: FrameType, module: str) -> bool:
@@ -136,7 +146,7 @@ class Interruption:
             self._final = self._final or final
             if self._given:
                 self._given = False
-                _give(self._thread, None)
+                _take_back(self._thread)
 
     def _open(self, run: object) -> None:
         self._thread = threading.get_ident()
@@ -148,15 +158,31 @@ class Interruption:
         with self._lock:
             if self._run is not run:
                 return True
-            if not interruptible(sys._current_frames().get(self._thread), patient=patient):
+            frame = sys._current_frames().get(self._thread)
+            if frame is None:
+                return True
+            place = frame.f_lasti
+            if not interruptible(frame, patient=patient):
                 return False
-            self._given = True
-            _give(self._thread, raising(make))
+            self._given = _give_at(self._thread, frame, place, raising(make))
+            return self._given
+
+
+def _give_at(thread: int, frame: FrameType, place: int, error: type[BaseException]) -> bool:
+    """Give an exception to a thread that is still where it was seen; return whether it was.
+
+    No other thread runs between the last look and the gift. A thread may lose the interpreter after a call and at the
+    end of a turn of a loop; so here the look is a step of an iterator, which is neither, and the first call the gift.
+    """
+    set_error = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    identity, given = ctypes.c_ulong(thread), ctypes.py_object(error)
+    for frames in iter(sys._current_frames, None):
+        if thread in frames and frames[thread] is frame and frame.f_lasti == place:
+            set_error(identity, given)
             return True
+        return False
+    return False
 
 
-def _give(thread: int, error: type[BaseException] | None) -> None:
-    import ctypes  # noqa: PLC0415  only where a limit is reached
-
-    api: Any = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    api(ctypes.c_ulong(thread), ctypes.py_object() if error is None else ctypes.py_object(error))
+def _take_back(thread: int) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object())

@@ -180,11 +180,11 @@ class ThreadSlots(Pool, Kills, Resizes):
         with self._telling:
             if not slot.take_away(request):
                 return False
-            self._replace(slot)
             try:
                 self.context.report((self.context.failed(request, error),))
             except BaseException:
                 log.exception("The report of an outcome failed", extra={"event": "report_failed", "id": request.id})
+            self._replace(slot)
         log.error(
             "task %s[%s] is ended by force: %r; its thread %s is at:\n%s",
             request.task,

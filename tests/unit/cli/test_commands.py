@@ -257,6 +257,14 @@ def test_plugins_are_listed_by_kind(run: Run, proj: str) -> None:
     assert "leases" in run("plugins", "transport").stdout
 
 
+def test_the_plugins_of_one_kind_are_compared(run: Run) -> None:
+    head, *rows = run("plugins", "pool").stdout.splitlines()
+
+    (threads,) = [row for row in rows if row.startswith("threads ")]
+    assert head.split()[:5] == ["Name", "soft", "limits", "hard", "limits"]
+    assert threads.split()[:3] == ["threads", "yes", "yes"]
+
+
 def test_a_kind_of_plugin_that_does_not_exist_is_a_usage_error(run: Run) -> None:
     shown = run("plugins", "transports")
 

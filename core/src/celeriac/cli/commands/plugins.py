@@ -37,6 +37,8 @@ def plugins(kind: str | None, broken: bool, as_json: bool) -> int:
     shown = failed if broken else found
     if as_json:
         print_json(shown)
+    elif kind and found and not broken and not failed and all(row["capabilities"] for row in found):
+        _compare(found)
     else:
         rows = [
             (each["kind"], each["name"], each["distribution"], each["version"], each["error"] or _can(each))
@@ -62,6 +64,18 @@ def _row(plugin: discovery.PluginInfo) -> dict[str, Any]:
         },
         "error": plugin.error,
     }
+
+
+def _compare(rows: list[dict[str, Any]]) -> None:
+    """Print plugins of one kind against what they can do: a column for each capability that is a yes or a no."""
+    flags = [name for name, value in rows[0]["capabilities"].items() if isinstance(value, bool)]
+    lines = []
+    for row in rows:
+        capabilities = row["capabilities"]
+        others = {name: value for name, value in capabilities.items() if name not in flags}
+        marks = ["yes" if capabilities.get(flag) else "-" for flag in flags]
+        lines.append((row["name"], *marks, ", ".join(_words(others)) or "-"))
+    columns(lines, ["Name", *(flag.replace("_", " ") for flag in flags), "Also"], empty="No plugin.")
 
 
 def _can(row: dict[str, Any]) -> str:

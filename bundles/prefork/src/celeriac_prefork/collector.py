@@ -11,28 +11,19 @@ import threading
 import time
 from contextlib import suppress
 
-from msgspec import Struct
-
-from celeriac.errors import WorkerLostError
 from celeriac.model.outcome import Action, Outcome
 from celeriac.model.record import FAILURE
 from celeriac.model.request import Request
-from celeriac.spi.pool import PoolContext
 from celeriac_prefork import orders
 from celeriac_prefork.audit import Audit
-from celeriac_prefork.brood import Brood
-from celeriac_prefork.crew import Crew, Member
-from celeriac_prefork.dispatch import Dispatch, Run
+from celeriac_prefork.dispatch import Run
 from celeriac_prefork.fates import await_end, status_text
-from celeriac_prefork.frames import Frames
-from celeriac_prefork.limits import Limits
 from celeriac_prefork.memory import barrier
 from celeriac_prefork.orders import Order
-from celeriac_prefork.ring import Broken
-from celeriac_prefork.slots import Board
-from celeriac_prefork.spool import Spool
+from celeriac_prefork.parts import Ending, Parts
+from celeriac_prefork.remains import Remains
 
-__all__ = ["Collector", "Parts"]
+__all__ = ["Collector"]
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -46,22 +37,6 @@ STOPPED_SECONDS = 5.0
 """After how long an idle child that somebody has stopped (SIGSTOP) is replaced."""
 TELL_SECONDS = 1.0
 """How long others wait for starts to be told; only bounds what a hanging worker would do to them."""
-
-_Ending = tuple[Run, Outcome | BaseException]
-
-
-class Parts(Struct, frozen=True, kw_only=True):
-    """What the pool consists of."""
-
-    context: PoolContext
-    lock: threading.Lock
-    dispatch: Dispatch
-    crew: Crew
-    limits: Limits
-    board: Board
-    frames: Frames
-    spool: Spool
-    brood: Brood
 
 
 class Collector(threading.Thread):
@@ -83,6 +58,7 @@ class Collector(threading.Thread):
         """Notified when a run has ended while somebody waits for that."""
         self.waiters: int = 0
         self._parts = parts
+        self._remains = Remains(parts)
         self._audit = Audit(parts.crew, parts.dispatch)
         self._finished = False
         self._look_at = 0.0
@@ -138,6 +114,7 @@ class Collector(threading.Thread):
                 came = self.collect()
                 now = time.monotonic()
                 if now >= self._look_at:
+                    self._hear()
                     self._look(now)
                 if not came:
                     self._sleep()
@@ -149,12 +126,12 @@ class Collector(threading.Thread):
         """Read every ring and report; return whether there was anything."""
         parts = self._parts
         dispatch = parts.dispatch
-        endings: list[_Ending] = []
+        endings: list[Ending] = []
         with parts.lock:
             top = 0
             for member in list(parts.crew.members.values()):
                 if not member.damaged and not member.slot.ring.is_empty():
-                    top = max(top, self._read(member, endings))
+                    top = max(top, self._remains.read(member, endings))
             untold = list(self._untold)
             taken = untold + dispatch.taken_up_to(top)
             if endings or dispatch.waiting:
@@ -170,30 +147,7 @@ class Collector(threading.Thread):
                 self.settled.notify_all()
         return bool(endings)
 
-    def _read(self, member: Member, endings: list[_Ending]) -> int:
-        """Read the ring of a child; return the highest number that was in it."""
-        parts = self._parts
-        top = 0
-        try:
-            for kind, number, payload in member.slot.ring.take():
-                top = max(top, number)
-                run = parts.dispatch.finish(number)
-                if run is None:
-                    continue
-                if run.ending is not None:
-                    endings.append((run, run.ending))
-                    continue
-                try:
-                    endings.append((run, parts.frames.read_outcome(number, kind, payload)))
-                except Exception as error:  # noqa: BLE001  whatever a child may have written
-                    endings.append((run, WorkerLostError(f"The child brought no outcome: {error}")))
-        except Broken:
-            log.exception("A child has damaged its memory", extra={"event": "child_failed", "child": member.pid})
-            member.damaged = True
-            parts.crew.signal(member, signal.SIGKILL)
-        return top
-
-    def _give_up_unsendable(self, endings: list[_Ending]) -> list[Run]:
+    def _give_up_unsendable(self, endings: list[Ending]) -> list[Run]:
         runs = []
         for run, error in self._parts.dispatch.unsendable:
             endings.append((run, error))
@@ -202,7 +156,7 @@ class Collector(threading.Thread):
         self._parts.dispatch.unsendable.clear()
         return runs
 
-    def _tell(self, taken: list[Run], endings: list[_Ending]) -> None:
+    def _tell(self, taken: list[Run], endings: list[Ending]) -> None:
         """Tell the worker what has begun, then what has ended."""
         context = self._parts.context
         started = context.started
@@ -297,70 +251,34 @@ class Collector(threading.Thread):
         if events.get(dispatch.near.fileno(), 0) & select.POLLIN:
             with suppress(OSError):
                 dispatch.near.recv(64, socket.MSG_DONTWAIT)
-        if not self.lost and parts.brood.control.fileno() in events:
+        if parts.brood.control.fileno() in events:
             self._hear()
 
     def _hear(self) -> None:
         """Take in what the zygote tells."""
-        told = orders.unpack(self._parts.brood.control)
+        if self.lost:
+            return
+        told = orders.unpack(self._parts.brood.control, wait=False)
         if told is None:
             self._lose_zygote()
-        else:
-            self.take_in(told)
+        elif told:
+            self._take_in(told)
 
     # -- children that end -------------------------------------------------------------------------
 
-    def take_in(self, told: list[Order]) -> None:
+    def _take_in(self, told: list[Order]) -> None:
         """Take in what the zygote told."""
         taken: list[Run] = []
-        endings: list[_Ending] = []
+        endings: list[Ending] = []
         with self._parts.lock:
             for news in told:
                 member = self._parts.crew.note(news)
                 if member is not None:
-                    taken += self._bury(member, news.value, endings)
+                    taken += self._remains.bury(member, news.value, endings)
             self._parts.crew.fill()
             self._parts.dispatch.push()
             self._look_at = 0.0
         self._tell(taken, endings)
-
-    def _bury(self, member: Member, status: int, endings: list[_Ending]) -> list[Run]:
-        """Settle what a child that has ended had in its slot; return the runs whose start is to be told."""
-        dispatch, slot = self._parts.dispatch, member.slot
-        top = 0
-        if not member.damaged:
-            top = self._read(member, endings)
-        claimed = slot.claimed
-        run = dispatch.runs.get(claimed)
-        if run is not None and slot.running != claimed and run.ending is None:
-            # It was killed before it began: another child will have it, and nobody need know.
-            taken = dispatch.taken_up_to(max(top, claimed - 1))
-            if dispatch.sent and dispatch.sent[0] is run:
-                dispatch.sent.popleft()
-            dispatch.put_back(run)
-        else:
-            taken = dispatch.taken_up_to(max(top, claimed if run is not None else 0))
-            if run is not None:
-                dispatch.finish(claimed)
-                self._parts.spool.drop(claimed)
-                how = f"The process that ran this task has ended: {status_text(status)}."
-                endings.append((run, run.ending or WorkerLostError(how)))
-        if member.damaged:
-            endings += [
-                (each, WorkerLostError("The memory of its child was damaged.")) for each in self._unread(claimed)
-            ]
-            slot.ring.reset()
-        self._parts.crew.release(member)
-        return taken
-
-    def _unread(self, newest: int) -> list[Run]:
-        """Take out the runs whose outcomes were in a ring that cannot be read: of those taken, what nobody else has."""
-        dispatch, members = self._parts.dispatch, self._parts.crew.members.values()
-        others = {number for member in members for number in (member.slot.claimed, member.slot.running)}
-        others |= {number for member in members if not member.damaged for number in member.slot.ring.numbers()}
-        others |= {run.number for run in dispatch.sent}
-        gone = [number for number in dispatch.runs if number <= newest and number not in others]
-        return [dispatch.runs.pop(number) for number in gone]
 
     def _lose_zygote(self) -> None:
         """The zygote was killed, and the kernel has killed its children: nothing can be forked any more."""
@@ -370,19 +288,19 @@ class Collector(threading.Thread):
         pids = {member.pid or member.slot.ready for member in members} - {0}
         status = parts.brood.reap()
         await_end(pids)
-        endings: list[_Ending] = []
+        endings: list[Ending] = []
         with parts.lock:
             parts.crew.closing = True
             parts.dispatch.take_back()
             taken = parts.dispatch.taken_up_to(max((member.slot.claimed for member in members), default=0))
             for member in members:
-                taken += self._bury(member, -signal.SIGKILL, endings)
+                taken += self._remains.bury(member, -signal.SIGKILL, endings)
             parts.crew.members.clear()
         self._tell(taken, endings)
         self._retire(f"the zygote of the prefork pool has ended ({status_text(status)}): no child can be forked")
 
     def _retire(self, why: str) -> None:
-        if (not self._retired and not self._parts.crew.closing) or (self.lost and not self._retired):
+        if not self._retired and (self.lost or not self._parts.crew.closing):
             self._retired = True
             log.critical("The pool cannot go on: %s", why, extra={"event": "pool_failed"})
             self._parts.context.retire(why)

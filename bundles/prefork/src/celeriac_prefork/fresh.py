@@ -10,7 +10,7 @@ from celeriac_prefork.spawning import main
 __all__: list[str] = []
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    _code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(_code)

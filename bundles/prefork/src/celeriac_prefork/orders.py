@@ -50,12 +50,19 @@ def pack(orders: list[Order]) -> list[bytes]:
     return [data[place : place + LARGEST] for place in range(0, len(data), LARGEST)]
 
 
-def unpack(connection: socket.socket) -> list[Order] | None:
-    """Read one message, waiting for it; None is the end of the connection."""
+def unpack(connection: socket.socket, *, wait: bool = True) -> list[Order] | None:
+    """Read one message, or, without `wait`, nothing if there is none; None is the end of the connection.
+
+    Raises: BlockingIOError, TimeoutError: there is none, on a connection that does not wait, or not as long.
+    """
     try:
-        data = connection.recv(LARGEST)
+        data = connection.recv(LARGEST, 0 if wait else socket.MSG_DONTWAIT)
     except ConnectionError:
         return None
+    except BlockingIOError:
+        if wait:
+            raise
+        return []
     if not data:
         return None
     return [Order(*fields) for fields in _RECORD.iter_unpack(data)]

@@ -22,7 +22,7 @@ from celeriac.model.request import Request
 from celeriac.spi.pool import Kills, Pool, PoolContext, Resizes
 from celeriac_prefork.brood import Brood, warn_of_threads
 from celeriac_prefork.child import Wear, Work
-from celeriac_prefork.collector import Collector, Parts
+from celeriac_prefork.collector import Collector
 from celeriac_prefork.crew import Crew
 from celeriac_prefork.dispatch import AHEAD, Dispatch
 from celeriac_prefork.family import Inheritance, be_zygote
@@ -30,6 +30,7 @@ from celeriac_prefork.forking import fork
 from celeriac_prefork.frames import Frames
 from celeriac_prefork.limits import Limits
 from celeriac_prefork.memory import SharedFile
+from celeriac_prefork.parts import Parts
 from celeriac_prefork.plugin import CAPABILITIES
 from celeriac_prefork.slots import Board
 from celeriac_prefork.spawning import spawn_zygote

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from celeriac.model.record import FAILURE, SUCCESS
-from celeriac.testing.contracts.pool_rig import needs, rig
+from celeriac.testing.contracts.pool_rig import rig
 from celeriac.testing.harness import PoolHarness
 
 __all__ = ["ChildrenContract", "open_descriptors"]
@@ -32,8 +32,7 @@ class ChildrenContract:
     def test_a_run_whose_process_dies_fails_alone_and_says_of_what(
         self, pool_harness: PoolHarness, task: str, named: str
     ) -> None:
-        with rig(pool_harness, 2) as pool:
-            needs(pool, "processes")
+        with rig(pool_harness, 2, needing="processes") as pool:
             pool.submit(beside := pool.request("gated"))
             pool.wait_begun([beside.key])
             pool.submit(*pool.requests(20), dying := pool.request(task), *pool.requests(20))
@@ -48,8 +47,7 @@ class ChildrenContract:
             assert {key for key, outcome in pool.by_key().items() if outcome.state == SUCCESS} == others
 
     def test_a_pool_whose_processes_die_time_and_again_keeps_its_slots(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, SLOTS) as pool:
-            needs(pool, "processes")
+        with rig(pool_harness, SLOTS, needing="processes") as pool:
             for task in ("killed", "leaves", "quick") * 10:
                 pool.submit(pool.request(task))
             pool.wait_reported(pool.submitted)
@@ -58,8 +56,7 @@ class ChildrenContract:
             pool.wait_free(1.0, pool.slots)
 
     def test_a_task_runs_in_no_process_of_the_worker_s_own(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, SLOTS) as pool:
-            needs(pool, "processes")
+        with rig(pool_harness, SLOTS, needing="processes") as pool:
             pool.submit(*pool.requests(20))
             pool.wait_reported(pool.submitted)
 
@@ -68,8 +65,7 @@ class ChildrenContract:
     # -- processes that are replaced ---------------------------------------------------------------
 
     def test_a_process_is_replaced_after_so_many_tasks(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, 2, max_tasks_per_child=3) as pool:
-            needs(pool, "recycles")
+        with rig(pool_harness, 2, max_tasks_per_child=3, needing="recycles") as pool:
             pool.submit(*pool.requests(30, "pid"))
             pool.wait_reported(pool.submitted)
 
@@ -81,8 +77,7 @@ class ChildrenContract:
     def test_a_process_is_replaced_after_the_task_that_made_it_too_large(
         self, pool_harness: PoolHarness, limit: int, most: int
     ) -> None:
-        with rig(pool_harness, max_memory_per_child=limit) as pool:
-            needs(pool, "recycles")
+        with rig(pool_harness, max_memory_per_child=limit, needing="recycles") as pool:
             pool.submit(*pool.requests(8, "pid"))
             pool.wait_reported(pool.submitted)
 
@@ -92,16 +87,14 @@ class ChildrenContract:
 
     def test_memory_that_a_task_keeps_makes_its_process_too_large(self, pool_harness: PoolHarness) -> None:
         """Before it keeps any, a process of this program is far below a GiB; 32 MiB a task make it more."""
-        with rig(pool_harness, max_memory_per_child=400 * 1024) as pool:
-            needs(pool, "recycles")
+        with rig(pool_harness, max_memory_per_child=400 * 1024, needing="recycles") as pool:
             pool.submit(*pool.requests(15, "hoards"))
             pool.wait_reported(pool.submitted)
 
             assert len({outcome.reason for outcome in pool.outcomes}) > 1
 
     def test_replacing_many_processes_loses_no_run_and_leaves_no_descriptor(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, 2, max_tasks_per_child=1) as pool:
-            needs(pool, "recycles")
+        with rig(pool_harness, 2, max_tasks_per_child=1, needing="recycles") as pool:
             pool.submit(*pool.requests(20))
             pool.wait_reported(pool.submitted)
             descriptors = open_descriptors()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celeriac.model.record import SUCCESS
-from celeriac.testing.contracts.pool_rig import needs, rig
+from celeriac.testing.contracts.pool_rig import rig
 from celeriac.testing.harness import PoolHarness
 
 __all__ = ["LifetimesContract"]
@@ -36,8 +36,7 @@ class LifetimesContract:
             assert {outcome.state for outcome in (*first.outcomes, *second.outcomes)} == {SUCCESS}
 
     def test_a_pool_that_stops_ends_the_processes_of_what_does_not_end(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, SLOTS) as pool:
-            needs(pool, "processes")
+        with rig(pool_harness, SLOTS, needing="processes") as pool:
             pool.submit(*pool.requests(pool.slots, "stubborn"))
             pool.wait_begun(pool.submitted)
 

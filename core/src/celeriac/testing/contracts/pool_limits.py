@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from celeriac.model.record import FAILURE, SUCCESS
-from celeriac.testing.contracts.pool_rig import PoolRig, needs, needs_slots, rig
+from celeriac.testing.contracts.pool_rig import PoolRig, needs_slots, rig
 from celeriac.testing.contracts.pool_tasks import BRIEF_SECONDS
 from celeriac.testing.harness import PoolHarness
 
@@ -29,8 +29,7 @@ class LimitsContract:
     # -- soft limits -------------------------------------------------------------------------------
 
     def test_a_run_that_does_not_catch_its_soft_limit_fails_with_it(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness) as pool:
-            needs(pool, "soft_limits")
+        with rig(pool_harness, needing="soft_limits") as pool:
             pool.submit(limited := pool.interruptible("gated", soft=SOFT))
 
             outcome = pool.outcome(limited)
@@ -39,8 +38,7 @@ class LimitsContract:
             pool.wait_free(1.0)
 
     def test_a_run_that_catches_its_soft_limit_goes_on_and_is_told_once(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness) as pool:
-            needs(pool, "soft_limits")
+        with rig(pool_harness, needing="soft_limits") as pool:
             pool.submit(limited := pool.interruptible("catches", soft=SOFT))
 
             outcome = pool.outcome(limited)
@@ -48,8 +46,7 @@ class LimitsContract:
             assert (outcome.state, outcome.reason) == (SUCCESS, f"caught ({SOFT},)")
 
     def test_a_soft_limit_does_not_reach_the_runs_that_follow(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness) as pool:
-            needs(pool, "soft_limits")
+        with rig(pool_harness, needing="soft_limits") as pool:
             pool.submit(pool.interruptible("gated", soft=SOFT), *(pool.interruptible("brief") for _ in range(20)))
             _, *others = pool.submitted
             pool.wait_reported(pool.submitted)
@@ -57,8 +54,7 @@ class LimitsContract:
             assert {key for key, outcome in pool.by_key().items() if outcome.state == SUCCESS} == set(others)
 
     def test_a_soft_limit_does_not_reach_the_run_beside_it(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, 2) as pool:
-            needs(pool, "soft_limits")
+        with rig(pool_harness, 2, needing="soft_limits") as pool:
             needs_slots(pool, 2)
             pool.submit(beside := pool.interruptible("gated", gate="beside"))
             pool.submit(limited := pool.interruptible("gated", soft=SOFT))
@@ -68,8 +64,7 @@ class LimitsContract:
             assert pool.outcome(beside).state == SUCCESS
 
     def test_soft_limits_that_fire_as_runs_end_harm_nobody(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, SLOTS) as pool:
-            needs(pool, "soft_limits")
+        with rig(pool_harness, SLOTS, needing="soft_limits") as pool:
             pool.submit(*(pool.interruptible("brief", soft=seconds) for seconds in _about_the_run_time()))
             pool.wait_reported(pool.submitted)
 
@@ -81,8 +76,7 @@ class LimitsContract:
     # -- hard limits -------------------------------------------------------------------------------
 
     def test_a_run_that_reaches_its_hard_limit_is_ended_and_its_slot_is_free(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness) as pool:
-            needs(pool, "hard_limits")
+        with rig(pool_harness, needing="hard_limits") as pool:
             pool.submit(limited := pool.interruptible("gated", hard=HARD))
             pool.wait_started([limited.key])
 
@@ -92,8 +86,7 @@ class LimitsContract:
 
     def test_a_run_that_swallows_everything_is_ended_by_its_hard_limit(self, pool_harness: PoolHarness) -> None:
         """Where it cannot be ended but only left alone, what it brings later is told to nobody: the accounts show."""
-        with rig(pool_harness) as pool:
-            needs(pool, "hard_limits")
+        with rig(pool_harness, needing="hard_limits") as pool:
             soft = SOFT if pool.pool.capabilities.soft_limits else None
             pool.submit(limited := pool.interruptible("stubborn", soft=soft, hard=HARD))
             pool.wait_started([limited.key])
@@ -103,8 +96,7 @@ class LimitsContract:
             assert pool.outcome(limited).error.startswith("TimeLimitExceeded")
 
     def test_all_slots_may_reach_their_hard_limits_at_once(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, SLOTS) as pool:
-            needs(pool, "hard_limits")
+        with rig(pool_harness, SLOTS, needing="hard_limits") as pool:
             pool.submit(*(pool.interruptible("gated", hard=HARD) for _ in range(2 * pool.slots)))
             pool.wait_reported(pool.submitted)
 
@@ -112,8 +104,7 @@ class LimitsContract:
             _check_sound(pool)
 
     def test_a_hard_limit_does_not_reach_the_run_beside_it(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, 2) as pool:
-            needs(pool, "hard_limits")
+        with rig(pool_harness, 2, needing="hard_limits") as pool:
             needs_slots(pool, 2)
             pool.submit(beside := pool.interruptible("gated", gate="beside"))
             pool.submit(limited := pool.interruptible("gated", hard=HARD))
@@ -123,8 +114,7 @@ class LimitsContract:
             assert pool.outcome(beside).state == SUCCESS
 
     def test_hard_limits_that_fire_as_runs_end_harm_nobody(self, pool_harness: PoolHarness) -> None:
-        with rig(pool_harness, SLOTS) as pool:
-            needs(pool, "hard_limits")
+        with rig(pool_harness, SLOTS, needing="hard_limits") as pool:
             pool.submit(*(pool.interruptible("brief", hard=seconds) for seconds in _about_the_run_time()))
             pool.wait_reported(pool.submitted)
 

@@ -247,14 +247,19 @@ class PoolRig:
 
 
 @contextmanager
-def rig(harness: PoolHarness, concurrency: int = 1, *, start: bool = True, **context: Any) -> Iterator[PoolRig]:
+def rig(
+    harness: PoolHarness, concurrency: int = 1, *, start: bool = True, needing: str = "", **context: Any
+) -> Iterator[PoolRig]:
     """Run a pool of so many slots, if it can have them; at the end stop it, check its accounts and what it leaves.
 
-    `context` is what its `PoolContext` has beside the usual.
+    Skips the test, before anything starts, if the pool does not declare the capability `needing`. `context` is what its
+    `PoolContext` has beside the usual.
     """
     before = set(threading.enumerate())
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         made = PoolRig(harness, concurrency, Path(folder), **context)
+        if needing:
+            needs(made, needing)
         if start:
             made.start()
         try:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefork_bench import Bench, bench, children_of
+from prefork_bench import Bench, bench, children_of, descriptors
 from running import eventually
 
 from celeriac import events
-from celeriac.errors import SoftTimeLimitExceeded
+from celeriac.errors import ConfigurationError, SoftTimeLimitExceeded
 from celeriac.model.outcome import Outcome
 from celeriac.model.record import FAILURE, SUCCESS
 from celeriac.model.request import Request
@@ -254,6 +254,17 @@ def test_a_thousand_recycled_children_leave_no_descriptor_behind() -> None:
     assert after <= before
     assert in_child <= before[1]
     made.account()
+
+
+def test_a_pool_that_cannot_start_says_why_and_leaves_nothing_behind() -> None:
+    before = descriptors()
+    made = Bench(1, {}, options={"start_method": "spawn"})
+
+    with pytest.raises(ConfigurationError, match="celeriac -A module worker"):
+        made.pool.start()
+
+    assert descriptors() == before
+    assert made.pool.stop(None) == []
 
 
 # -- frames ------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from signal import Signals
 
-from celeriac.errors import InternalError, Unsupported
+from celeriac.errors import ConfigurationError, InternalError
 from celeriac.model.request import Request
 from celeriac.spi.pool import Kills, Pool, PoolContext, Resizes
 from celeriac_prefork.brood import Brood, warn_of_threads
@@ -99,7 +99,10 @@ class PreforkPool(Pool, Kills, Resizes):
         left = Inheritance(control=theirs, source=dispatch.far, file=file, spool=spool, wear=wear)
         if context.options.get("start_method") == "spawn":
             if context.rebuild is None:
-                raise Unsupported("the start method 'spawn' without an app that can be imported (-A)", "prefork", [])
+                raise ConfigurationError(
+                    "With the start method 'spawn' each child imports the app, and where it is was not said."
+                    " Name it, as in `celeriac -A module worker`, or start children by fork."
+                )
             return spawn_zygote(left, context.rebuild)
         work = Work(
             execute=context.execute, failed=context.failed, aexecute=context.aexecute, is_async=context.is_async

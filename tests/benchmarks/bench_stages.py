@@ -22,6 +22,7 @@ from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Verdict
 from celeriac.model.record import ResultRecord
 from celeriac.runtime.admission import Admission
+from celeriac.runtime.commits import Stores
 from celeriac.runtime.executor import Executor
 from celeriac.runtime.inflight import Inflight
 from celeriac.runtime.journal import Journal
@@ -144,7 +145,7 @@ def stages(app: Celeriac) -> dict[str, float]:
     requests = [one.request for one in held]
     outcomes = [executor.execute(request) for request in requests]
     variables = copy_context()
-    transport = Prepared([])
+    stores = Stores(Prepared([]), NoResults(ADDRESS, Context()), 1.0)
 
     def report() -> None:
         settler._reported.clear()
@@ -156,7 +157,7 @@ def stages(app: Celeriac) -> dict[str, float]:
         settler._reported.extend(outcomes)
         settler._absorb()
         batch, settler._pending = settler._pending, []
-        settler._settle_all(batch, transport, True)
+        settler._settle_all(batch, stores)
 
     gc.collect()
     gc.disable()

@@ -18,21 +18,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from celeriac import events
-from celeriac.errors import StoreError, Unroutable
+from celeriac.errors import StoreError
 from celeriac.model.document import safe_repr
-from celeriac.model.message import Delivery, Message
+from celeriac.model.message import Delivery
 from celeriac.model.outcome import Action, Outcome, Verdict
 from celeriac.model.request import Request
+from celeriac.runtime.commits import Item, Stores, is_outage, verdict_on
 from celeriac.runtime.inflight import Held, Inflight
 from celeriac.runtime.journal import Journal
 from celeriac.runtime.prefetch import Prefetch
 from celeriac.runtime.recording import plain_text
-from celeriac.spi.results import Joins
-from celeriac.spi.transport import Commits
 
 if TYPE_CHECKING:
     from celeriac.spi.results import ResultStore
@@ -59,16 +57,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_process)
 
 
-class _Item(Struct, gc=False):
-    """One verdict to settle, and what it is about."""
-
-    verdict: Verdict
-    held: Held | None = None
-    outcome: Outcome | None = None
-    then: Callable[[Sequence[Request]], None] | None = None
-    settled: bool = False
-
-
 class Settler:
     """Settles in the order things were handed in.
 
@@ -91,19 +79,17 @@ class Settler:
         self._inflight = inflight
         self._prefetch = prefetch
         self._journal = journal
-        self._results: ResultStore | None = None
         self._timeout = timeout
         self._sender = sender
-        self._transport: Transport | None = None
-        self._one_transaction = False
+        self._stores: Stores | None = None
         self._on_lost: Callable[[BaseException], None] = lambda _: None
         self._reported: deque[Outcome] = deque()
         """What pools told of since `_absorb` last looked. Appending to it and taking from it are atomic."""
         self._idle = False
         """Whether the thread sleeps, or is about to: whoever has something for it must wake it."""
         self._waiting = 0
-        self._pending: list[_Item] = []
-        self._batch: list[_Item] = []
+        self._pending: list[Item] = []
+        self._batch: list[Item] = []
         """What is being settled."""
         self._limit = BATCH
         self._stopping = False
@@ -127,19 +113,16 @@ class Settler:
         self, transport: Transport, results: ResultStore | None, on_lost: Callable[[BaseException], None]
     ) -> None:
         """Settle over these connections from now on; `on_lost` is told when one of them breaks."""
+        stores = Stores(transport, results, self._timeout)
         with self._changed:
-            self._transport = transport
-            self._results = results
-            self._one_transaction = (
-                results is not None and isinstance(transport, Commits) and transport.commits_with(results)
-            )
+            self._stores = stores
             self._on_lost = on_lost
             self._changed.notify_all()
 
     def detach(self) -> None:
         """Keep what comes until the next `attach`."""
         with self._changed:
-            self._transport = None
+            self._stores = None
             self._waiting += 1
             try:
                 self._changed.wait_for(lambda: not self._batch, self._timeout)
@@ -163,12 +146,12 @@ class Settler:
     def post(self, verdicts: Sequence[Verdict]) -> None:
         """Take in verdicts on deliveries that do not run."""
         if verdicts:
-            self._append([_Item(verdict) for verdict in verdicts])
+            self._append([Item(verdict) for verdict in verdicts])
 
     def acknowledge_first(self, held: Sequence[Held], then: Callable[[Sequence[Request]], None]) -> None:
         """Acknowledge deliveries before they run, and run only those whose acknowledgement was accepted."""
         if held:
-            self._append([_Item(Verdict(delivery=one.delivery), held=one, then=then) for one in held])
+            self._append([Item(Verdict(delivery=one.delivery), held=one, then=then) for one in held])
 
     def give_back(self, requests: Sequence[Request], *, started: bool) -> list[Request]:
         """Hand runs back to their queues; what had not started does not count as delivered.
@@ -191,7 +174,7 @@ class Settler:
             else:
                 gone.append(request)
                 continue
-            items.append(_Item(verdict, held=held))
+            items.append(Item(verdict, held=held))
         if items:
             self._append(items)
         return gone
@@ -226,7 +209,7 @@ class Settler:
         self._absorb()
         return len(self._pending) + len(self._batch)
 
-    def _append(self, items: list[_Item]) -> None:
+    def _append(self, items: list[Item]) -> None:
         with self._changed:
             self._absorb()
             self._pending.extend(items)
@@ -245,7 +228,7 @@ class Settler:
                 continue  # handed back, or lost with its lease, while it ran
             total += outcome.runtime
             count += 1
-            self._pending.append(_Item(_verdict(held, outcome), held, outcome))
+            self._pending.append(Item(verdict_on(held, outcome), held, outcome))
         if count:
             self._prefetch.observe(total, count)
 
@@ -253,7 +236,7 @@ class Settler:
         """Wait until there is something to settle and a connection to do so, or the end; the lock is held."""
         while True:
             self._absorb()
-            if self._stopping or (self._pending and self._transport is not None):
+            if self._stopping or (self._pending and self._stores is not None):
                 self._idle = False
                 return
             self._idle = True
@@ -268,16 +251,16 @@ class Settler:
                     return
                 batch, self._pending = self._pending[: self._limit], self._pending[self._limit :]
                 self._batch = batch
-                transport, one_transaction, on_lost = self._transport, self._one_transaction, self._on_lost
-            assert transport is not None  # noqa: S101  narrows the type; wait_for saw it
+                stores, on_lost = self._stores, self._on_lost
+            assert stores is not None  # noqa: S101  narrows the type; wait_for saw it
             try:
-                self._settle_all(batch, transport, one_transaction)
+                self._settle_all(batch, stores)
             except StoreError as error:
-                self._keep(transport)
+                self._keep(stores)
                 on_lost(error)
             except BaseException as error:  # whatever it is, this thread must live: all others wait for it
                 logger.exception("settler failed", extra={"event": "internal_error"})
-                self._keep(transport)
+                self._keep(stores)
                 on_lost(error)
             else:
                 with self._changed:
@@ -286,7 +269,7 @@ class Settler:
                     if self._waiting:
                         self._changed.notify_all()
 
-    def _keep(self, transport: Transport) -> None:
+    def _keep(self, stores: Stores) -> None:
         """Put what is not settled back; wait for another connection, since this one did not do it.
 
         The next try takes half as much, and a single item that fails goes to the end: a store that refuses one of
@@ -297,34 +280,34 @@ class Settler:
             self._limit = max(1, len(self._batch) // 2)
             self._pending = [*left, *self._pending] if len(self._batch) > 1 else [*self._pending, *left]
             self._batch = []
-            if self._transport is transport:
-                self._transport = None
+            if self._stores is stores:
+                self._stores = None
             self._changed.notify_all()
 
-    def _settle_all(self, batch: list[_Item], transport: Transport, one_transaction: bool) -> None:
+    def _settle_all(self, batch: list[Item], stores: Stores) -> None:
         """Settle a batch; if it cannot be written, settle its members apart, so that one bad one holds up no other."""
         try:
-            self._finish_all(batch, self._commit(batch, transport, one_transaction))
+            self._finish_all(batch, stores.commit(batch))
         except Exception as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise
             if len(batch) > 1:
                 for item in batch:
-                    self._settle_all([item], transport, one_transaction)
+                    self._settle_all([item], stores)
             else:
                 logger.exception("what follows a task cannot be sent", extra={"event": "settle_failed"})
-                self._settle_bare(batch[0], error, transport, one_transaction)
+                self._settle_bare(batch[0], error, stores)
 
-    def _settle_bare(self, item: _Item, error: Exception, transport: Transport, one_transaction: bool) -> None:
+    def _settle_bare(self, item: Item, error: Exception, stores: Stores) -> None:
         """Settle an item that cannot be written as it is: without its follow-ups, then without its records too."""
         reason = plain_text(f"settling failed: {safe_repr(error)}")
         bare = replace(item.verdict, action=Action.DEAD, reason=reason, followups=())
         for verdict in (bare, replace(bare, records=())):
             item.verdict = verdict
             try:
-                self._finish_all([item], self._commit([item], transport, one_transaction))
+                self._finish_all([item], stores.commit([item]))
             except Exception as next_error:
-                if _is_outage(next_error):
+                if is_outage(next_error):
                     raise
                 logger.exception("a dead letter cannot be written", extra={"event": "settle_failed"})
             else:
@@ -334,41 +317,7 @@ class Settler:
         if item.held is not None:
             self._inflight.remove([item.held.request.key])
 
-    def _commit(self, batch: list[_Item], transport: Transport, one_transaction: bool) -> list[_Item]:
-        """Write a batch; return what was refused."""
-        if not one_transaction:
-            self._store_first(batch, transport)
-        refused = {id(verdict) for verdict in transport.settle([item.verdict for item in batch], timeout=self._timeout)}
-        return [item for item in batch if id(item.verdict) in refused] if refused else []
-
-    def _store_first(self, batch: list[_Item], transport: Transport) -> None:
-        """Store results and parts, then publish what follows; each is taken off its verdict: no try repeats it."""
-        verdicts = [item.verdict for item in batch]
-        records = [record for verdict in verdicts for record in verdict.records]
-        if records and self._results is not None:
-            self._results.put(records, timeout=self._timeout)
-        messages = [message for verdict in verdicts for message in verdict.followups]
-        messages += self._give(verdicts)
-        transport.publish(messages, timeout=self._timeout)
-        closes = [join for verdict in verdicts for join in verdict.closes]
-        if closes and self._results is not None and isinstance(self._results, Joins):
-            self._results.close_joins(closes, timeout=self._timeout)
-        for item in batch:
-            verdict = item.verdict
-            if verdict.records or verdict.followups or verdict.joins or verdict.parts or verdict.closes:
-                item.verdict = replace(verdict, records=(), followups=(), joins=(), parts=(), closes=())
-
-    def _give(self, verdicts: Sequence[Verdict]) -> list[Message]:
-        """Open joins, give parts to theirs, and return the messages of those that are complete."""
-        if self._results is None or not isinstance(self._results, Joins):
-            return []  # such a store is refused where a join would be opened
-        joins = [join for verdict in verdicts for join in verdict.joins]
-        parts = [part for verdict in verdicts for part in verdict.parts]
-        if joins:
-            self._results.open_joins(joins, timeout=self._timeout)
-        return self._results.give(parts, timeout=self._timeout) if parts else []
-
-    def _finish_all(self, batch: list[_Item], refused: list[_Item]) -> None:
+    def _finish_all(self, batch: list[Item], refused: list[Item]) -> None:
         for item in batch:  # what is settled is never settled again, whatever happens to the rest
             item.settled = True
         if refused:
@@ -377,12 +326,12 @@ class Settler:
             self._refuse(refused)
         self._finish(batch)
 
-    def _finish(self, items: list[_Item]) -> None:
+    def _finish(self, items: list[Item]) -> None:
         """Forget what is settled, start what had to be acknowledged first, and tell."""
         self.settled += len(items)
         start: dict[Callable[[Sequence[Request]], None], list[Request]] = {}
         done: list[int] = []
-        told: list[_Item] = []
+        told: list[Item] = []
         wanted = self._journal.wanted()
         for item in items:
             held = item.held
@@ -416,7 +365,7 @@ class Settler:
         except BaseException:  # a listener of the user's: SystemExit would end this thread unseen
             logger.exception("task_settled failed", extra={"event": "receiver_failed", "task": request.task})
 
-    def _refuse(self, items: list[_Item]) -> None:
+    def _refuse(self, items: list[Item]) -> None:
         self.refused += len(items)
         self._inflight.remove([item.held.request.key for item in items if item.held is not None])
         logger.warning(
@@ -426,29 +375,3 @@ class Settler:
         )
         if events.settle_refused.receivers:
             events.settle_refused.send(self._sender, verdicts=[item.verdict for item in items])
-
-
-def _is_outage(error: Exception) -> bool:
-    """Whether an error says that the store is unreachable, and not that it does not take this one thing."""
-    return isinstance(error, StoreError) and not isinstance(error, Unroutable)
-
-
-def _verdict(held: Held, outcome: Outcome) -> Verdict:
-    """Make the verdict of an outcome."""
-    follows = outcome.followups or outcome.joins or outcome.parts or outcome.closes
-    if outcome.action is Action.ACK and not follows:
-        return Verdict(delivery=held.delivery, records=outcome.records, reason=outcome.reason)
-    if held.delivery is None and outcome.action is Action.RELEASE:
-        # Its message was acknowledged first: to go back to the queue it is published anew.
-        outcome = replace(outcome, followups=(*outcome.followups, held.request.message))
-    return Verdict(
-        delivery=held.delivery,
-        action=outcome.action,
-        reason=outcome.reason,
-        delay=outcome.delay,
-        records=outcome.records,
-        followups=outcome.followups,
-        joins=outcome.joins,
-        parts=outcome.parts,
-        closes=outcome.closes,
-    )

@@ -1,0 +1,105 @@
+"""What the settler commits, and over which connections: in one transaction where broker and store are one system.
+
+Elsewhere results and parts of joins come first, then what follows, then verdicts: a kill at any instant loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from celeriac.errors import StoreError, Unroutable
+from celeriac.model.message import Message
+from celeriac.model.outcome import Action, Outcome, Verdict
+from celeriac.model.request import Request
+from celeriac.runtime.inflight import Held
+from celeriac.spi.results import Joins, ResultStore
+from celeriac.spi.transport import Commits, Transport
+
+__all__ = ["Item", "Stores", "is_outage", "verdict_on"]
+
+
+class Item(Struct, gc=False):
+    """One verdict to settle, and what it is about."""
+
+    verdict: Verdict
+    held: Held | None = None
+    outcome: Outcome | None = None
+    then: Callable[[Sequence[Request]], None] | None = None
+    settled: bool = False
+
+
+class Stores:
+    """The connections of one generation; `timeout` is the seconds for each call."""
+
+    def __init__(self, transport: Transport, results: ResultStore | None, timeout: float) -> None:
+        self.transport = transport
+        self.results = results
+        self.timeout = timeout
+        self.one_transaction: bool = (
+            results is not None and isinstance(transport, Commits) and transport.commits_with(results)
+        )
+
+    def commit(self, batch: list[Item]) -> list[Item]:
+        """Write a batch; return what was refused."""
+        if not self.one_transaction:
+            self._store_first(batch)
+        refused = {
+            id(verdict) for verdict in self.transport.settle([item.verdict for item in batch], timeout=self.timeout)
+        }
+        return [item for item in batch if id(item.verdict) in refused] if refused else []
+
+    def _store_first(self, batch: list[Item]) -> None:
+        """Store results and parts, then publish what follows; each is taken off its verdict: no try repeats it."""
+        verdicts = [item.verdict for item in batch]
+        records = [record for verdict in verdicts for record in verdict.records]
+        if records and self.results is not None:
+            self.results.put(records, timeout=self.timeout)
+        messages = [message for verdict in verdicts for message in verdict.followups]
+        messages += self._give(verdicts)
+        self.transport.publish(messages, timeout=self.timeout)
+        closes = [join for verdict in verdicts for join in verdict.closes]
+        if closes and self.results is not None and isinstance(self.results, Joins):
+            self.results.close_joins(closes, timeout=self.timeout)
+        for item in batch:
+            verdict = item.verdict
+            if verdict.records or verdict.followups or verdict.joins or verdict.parts or verdict.closes:
+                item.verdict = replace(verdict, records=(), followups=(), joins=(), parts=(), closes=())
+
+    def _give(self, verdicts: Sequence[Verdict]) -> list[Message]:
+        """Open joins, give parts to theirs, and return the messages of those that are complete."""
+        if self.results is None or not isinstance(self.results, Joins):
+            return []  # such a store is refused where a join would be opened
+        joins = [join for verdict in verdicts for join in verdict.joins]
+        parts = [part for verdict in verdicts for part in verdict.parts]
+        if joins:
+            self.results.open_joins(joins, timeout=self.timeout)
+        return self.results.give(parts, timeout=self.timeout) if parts else []
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error says that the store is unreachable, and not that it does not take this one thing."""
+    return isinstance(error, StoreError) and not isinstance(error, Unroutable)
+
+
+def verdict_on(held: Held, outcome: Outcome) -> Verdict:
+    """Make the verdict of an outcome."""
+    follows = outcome.followups or outcome.joins or outcome.parts or outcome.closes
+    if outcome.action is Action.ACK and not follows:
+        return Verdict(delivery=held.delivery, records=outcome.records, reason=outcome.reason)
+    if held.delivery is None and outcome.action is Action.RELEASE:
+        # Its message was acknowledged first: to go back to the queue it is published anew.
+        outcome = replace(outcome, followups=(*outcome.followups, held.request.message))
+    return Verdict(
+        delivery=held.delivery,
+        action=outcome.action,
+        reason=outcome.reason,
+        delay=outcome.delay,
+        records=outcome.records,
+        followups=outcome.followups,
+        joins=outcome.joins,
+        parts=outcome.parts,
+        closes=outcome.closes,
+    )

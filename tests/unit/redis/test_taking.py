@@ -162,6 +162,19 @@ def test_who_settled_everything_has_nothing_that_could_lapse(transport, link):
     assert transport.renew(timeout=SECONDS)
 
 
+def test_a_lease_is_renewed_although_somebody_emptied_the_database(transport, link):
+    take(transport)
+    link.run("FLUSHDB", timeout=SECONDS)
+    publish(transport, "x")
+    (held,) = take(transport)
+    before = float(link.run("ZSCORE", "celeriac:{q}:leases", "a", timeout=SECONDS))
+
+    assert transport.renew(timeout=SECONDS)
+
+    assert float(link.run("ZSCORE", "celeriac:{q}:leases", "a", timeout=SECONDS)) > before
+    assert transport.settle([Verdict(delivery=held)], timeout=SECONDS) == []
+
+
 def test_an_older_connection_of_a_holder_takes_nothing_more(transport, opened, url):
     publish(transport, "one", "two")
     held = take(transport, 1)

@@ -90,11 +90,15 @@ class Leases:
         return handed_back
 
     def _queues(self, end: float) -> list[str]:
-        """Return the queues that this holder takes from, over whichever connection."""
+        """Return the queues that this holder takes from, over whichever connection.
+
+        Those of this connection are written down again: the set may have been deleted, with all else, by somebody.
+        """
         key = self._keys.holder(self.holder)
-        commands: list[tuple[Argument, ...]] = [(b"SMEMBERS", key), (b"EXPIRE", key, self._kept)]
-        found, _ = self._link.pipeline(commands, timeout=end - monotonic())
-        return sorted({name.decode() for name in found})
+        own = sorted(self._announced)
+        self._link.script(ANNOUNCE, [key], [self._kept, *own], timeout=end - monotonic())
+        found = self._link.run(b"SMEMBERS", key, timeout=end - monotonic())
+        return sorted({name.decode() for name in found}.union(own))
 
     @property
     def _kept(self) -> int:

@@ -7,6 +7,7 @@ hash tag, so that all keys of one queue share a slot.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -36,7 +37,7 @@ class QueueKeys:
     __slots__ = ("alarm", "base", "lists", "main", "name", "watched")
 
     def __init__(self, name: str, main: str, base: str, steps: str) -> None:
-        self.name = name
+        self.name: str = name
         self.main: bytes = main.encode()
         self.base: bytes = base.encode()
         self.alarm: bytes = (base + "alarm").encode()
@@ -67,7 +68,7 @@ class Keys:
         )
         self.lists: str = "".join(self._step) + prefix
         """How a script finds the list of a queue and a priority: the steps of the ten priorities, then the prefix."""
-        self.queue = lru_cache(maxsize=1024)(self._queue)
+        self.queue: Callable[[str], QueueKeys] = lru_cache(maxsize=1024)(self._queue)
 
     def _queue(self, name: str) -> QueueKeys:
         main = f"{{{name}}}" if self._cluster else name

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Sequence
 from functools import partial
 from time import monotonic
-from typing import Final
+from typing import ClassVar, Final
 
 from celeriac.errors import InvalidSetting
 from celeriac.model.address import Address
@@ -63,7 +63,7 @@ class _Transport(Transport, Declares, Leases, Inspects, KeepsLetters):
     """
 
     options = TRANSPORT_OPTIONS
-    driver_errors = Link.driver_errors
+    driver_errors: ClassVar[tuple[type[BaseException], ...]] = Link.driver_errors
 
     def __init__(self, address: Address, context: Context) -> None:
         super().__init__(address, context)

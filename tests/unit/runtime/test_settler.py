@@ -65,6 +65,37 @@ def test_what_gathers_is_settled_in_one_round_trip(settler, store, hold, lost):
     assert store.transport.calls["settle"] == 1
 
 
+def test_no_report_is_missed_whether_the_settler_works_sleeps_or_is_about_to(attached, hold, inflight):
+    held = hold(400)
+
+    def report(mine):
+        for one in mine:
+            attached.report([make_outcome(one.request.key)])
+            if one.request.key % 3 == 0:
+                assert attached.flush(5)
+
+    threads = [threading.Thread(target=report, args=(held[start::4],)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert attached.flush(5)
+    assert (attached.settled, len(inflight)) == (400, 0)
+
+
+def test_what_is_reported_without_a_connection_counts_as_ended_and_unsettled(settler, hold, inflight):
+    (held,) = hold()
+    inflight.started(held.request.key)
+
+    settler.report([make_outcome(held.request.key)])
+
+    assert inflight.running == 0
+    assert settler.keys() == {held.request.key}
+    assert settler.deliveries() == [held.delivery]
+    assert not settler.flush(0)
+
+
 def test_no_batch_is_larger_than_the_bound(settler, store, lost):
     settler.post([Verdict(delivery=None)] * (2 * BATCH + 1))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.client.task import Task
 
-__all__ = ["NOTHING_FOLLOWS", "Call", "Template", "encode_body", "make_template"]
+__all__ = ["NOTHING_FOLLOWS", "Call", "Template", "make_template", "plain_body"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -91,15 +91,36 @@ def make_template(app: Celeriac, name: str, task: Task[..., Any] | None) -> Temp
     )
 
 
+_NOTHING_FOLLOWS_JSON = b',{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
+
+
+def plain_body(template: Template, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> bytes:
+    """Return the bytes of a body that nothing follows, put together of parts where the serializer allows that.
+
+    Raises: EncodeError: as `encode_body`.
+    """
+    serializer = template.serializer
+    if kwargs or not serializer.joins:
+        return encode_body(serializer, [args, kwargs, NOTHING_FOLLOWS], template.name, limit)
+    data = b"[" + (serializer.dumps(args) if args else b"[]") + b",{}" + _NOTHING_FOLLOWS_JSON
+    if len(data) > limit:
+        raise _too_large(template.name, len(data), limit)
+    return data
+
+
 def encode_body(serializer: Serializer, body: list[Any], name: str, limit: int) -> bytes:
     """Return the bytes of a body; EncodeError if there are more than `limit`."""
     data = serializer.dumps(body)
     if len(data) > limit:
-        raise EncodeError(
-            f"{name}: the arguments take {len(data)} bytes, more than `task_max_body_bytes`"
-            f" ({limit}). Store them elsewhere and pass where."
-        )
+        raise _too_large(name, len(data), limit)
     return data
+
+
+def _too_large(name: str, size: int, limit: int) -> EncodeError:
+    return EncodeError(
+        f"{name}: the arguments take {size} bytes, more than `task_max_body_bytes` ({limit})."
+        " Store them elsewhere and pass where."
+    )
 
 
 class Call:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from celeriac import events
 from celeriac.client.arguments import bounded_repr
-from celeriac.client.building import NOTHING_FOLLOWS, Call, Template, encode_body, make_template
+from celeriac.client.building import Call, Template, make_template, plain_body
 from celeriac.client.context import Context, current_context
 from celeriac.client.identity import new_id, origin, process_id
 from celeriac.client.options import check_call_options
@@ -109,9 +109,7 @@ class Publisher:
         headers["timelimit"] = headers["timelimit"].copy()
         destination = template.destination or template.address(self._app)
         return Message(
-            body=encode_body(
-                template.serializer, [args, kwargs, NOTHING_FOLLOWS], name, self._app.conf.task_max_body_bytes
-            ),
+            body=plain_body(template, args, kwargs, self._app.conf.task_max_body_bytes),
             headers=headers,
             properties={
                 "correlation_id": task_id,

@@ -43,7 +43,10 @@ class Stores:
         )
 
     def commit(self, batch: list[Item]) -> list[Item]:
-        """Write a batch; return what was refused."""
+        """Write a batch; return what was refused.
+
+        Raises: StoreError: it is not known what took effect. Whatever else makes one of the batch unwritable.
+        """
         if not self.one_transaction:
             self._store_first(batch)
         refused = {

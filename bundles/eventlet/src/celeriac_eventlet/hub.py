@@ -15,12 +15,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that it is being retired is said once, in the log of the worker
     import eventlet
     from eventlet import hubs, patcher
-    from greenlet import GreenletExit
+    from eventlet.support.greenlets import GreenletExit
 
 __all__ = ["EventletHub"]
 
 
-class _Exit(GreenletExit, Killed):  # type: ignore[misc]  # greenlet has no types
+class _Exit(GreenletExit, Killed):  # type: ignore[misc]  # eventlet has no types
     """Ends a greenlet, as eventlet's own functions do."""
 
 

@@ -33,6 +33,8 @@ log: logging.Logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.2
 BLOCKED_SECONDS = 3.0
 """After how long to tell; then again each time it has doubled."""
+END_SECONDS = 1.0
+"""How long `stop` waits for the thread, which may be starting the pacemaker."""
 FRAMES = 20
 """How much of a stack to tell."""
 
@@ -56,16 +58,21 @@ class Sentinel:
         self._hub_thread = 0
         self._ticker: Greenlet | None = None
         self._over: Any = None
+        """A lock of the system, free once the thread is to end."""
+        self._ended: Any = None
+        """One that is free once it does."""
 
     def start(self) -> None:
         """Begin to watch."""
         original = self._hub.original
-        self._over = original("_thread", "allocate_lock")()
+        make = original("_thread", "allocate_lock")
+        self._over, self._ended = make(), make()
         self._over.acquire()
+        self._ended.acquire()
         self._hub_thread = original("_thread", "get_ident")()
         self._noted = time.monotonic()
         self._ticker = self._hub.spawn(self._tick)
-        original("_thread", "start_new_thread")(self._watch, (self._over,))
+        original("_thread", "start_new_thread")(self._watch, ())
 
     def stop(self) -> None:
         """Watch no longer."""
@@ -73,6 +80,7 @@ class Sentinel:
             self._hub.kill(self._ticker)
             self._ticker = None
             self._over.release()
+            self._ended.acquire(timeout=END_SECONDS)
 
     # -- in the hub --------------------------------------------------------------------------------------
 
@@ -94,9 +102,15 @@ class Sentinel:
 
     # -- in the thread -----------------------------------------------------------------------------------
 
-    def _watch(self, over: Any) -> None:
+    def _watch(self) -> None:
+        try:
+            self._watch_until_over()
+        finally:
+            self._ended.release()
+
+    def _watch_until_over(self) -> None:
         looked, used = time.monotonic(), time.process_time()
-        while not over.acquire(timeout=TICK_SECONDS):
+        while not self._over.acquire(timeout=TICK_SECONDS):
             now, now_used = time.monotonic(), time.process_time()
             gap = now - looked
             if gap > 5 * TICK_SECONDS and now_used - used < gap / 2:

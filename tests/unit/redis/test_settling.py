@@ -7,7 +7,6 @@ from proxy import Proxy
 from running import eventually
 
 from celeriac.errors import StoreError, StoreFull, TransportLost
-from celeriac.model.address import Address
 from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import ResultRecord
@@ -42,16 +41,18 @@ def transport(opened, url):
 
 
 @pytest.fixture
-def proxy(url):
-    with Proxy(path=Address.parse(url).path) as proxy:
+def proxy(transport):
+    location = transport.location
+    port = location.nodes[0][1] if location.nodes else 0
+    with Proxy(port, path=location.path) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def behind(proxy, opened, url):
+def behind(proxy, opened, transport):
     """Open transports that reach the same database through the proxy."""
-    number = Address.parse(url).query["virtual_host"]
-    return lambda **options: opened(RedisTransport, f"redis://127.0.0.1:{proxy.port}/{number}", **options)
+    url = f"redis://127.0.0.1:{proxy.port}/{transport.location.database}"
+    return lambda **options: opened(RedisTransport, url, **options)
 
 
 def verdicts_of_every_kind(transport) -> list[Verdict]:

@@ -10,10 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from redis_servers import RedisCluster, RedisSentinels, RedisServer
+from redis_servers import (
+    RedisCluster,
+    RedisSentinels,
+    RedisServer,
+    redis_cluster,
+    redis_sentinels,
+    redis_server,
+    socket_server,
+    tls_server,
+)
 
 from celeriac.model.address import Address
 from celeriac.spi.service import Context
+from celeriac.spi.transport import Transport
 from celeriac.testing.harness import StoreHarness
 from celeriac_redis.coordinator import RedisCoordinator
 from celeriac_redis.results import RedisResultStore
@@ -47,7 +57,7 @@ class Place:
             self._free.append(number)
 
     @contextmanager
-    def transport(self) -> Iterator[StoreHarness[RedisTransport]]:
+    def transport(self) -> Iterator[StoreHarness[Transport]]:
         options = {"lease_seconds": LEASE_SECONDS, **self.options}
         steady = {"lease_seconds": 600.0}
         with self._store() as url:
@@ -87,3 +97,40 @@ def cluster_place(cluster: RedisCluster) -> Place:
 def sentinel_place(trio: RedisSentinels) -> Place:
     """Return the place of a primary that Sentinels know."""
     return Place([trio.database(number) for number in range(4)], lambda number: trio.primary.run_in(number, "FLUSHDB"))
+
+
+@contextmanager
+def cluster() -> Iterator[Place]:
+    """Give a Cluster of three masters."""
+    with redis_cluster() as nodes:
+        yield cluster_place(nodes)
+
+
+@contextmanager
+def sentinels() -> Iterator[Place]:
+    """Give a primary with a replica under three Sentinels."""
+    with redis_sentinels() as trio:
+        yield sentinel_place(trio)
+
+
+@contextmanager
+def tls() -> Iterator[Place]:
+    """Give a server that speaks TLS only."""
+    with tls_server() as server:
+        yield server_place(server)
+
+
+@contextmanager
+def unix_socket() -> Iterator[Place]:
+    """Give a server at a Unix socket."""
+    with socket_server() as server:
+        yield server_place(server)
+
+
+@contextmanager
+def few_rights() -> Iterator[Place]:
+    """Give a server to a user who has the rights that the documentation asks for, and no other."""
+    root = {"username": "default", "password": "secret"}
+    rights = ("--user", "worker", "on", ">password", *WORKER_RIGHTS, "--requirepass", "secret")
+    with redis_server(*rights, user="worker", password="password", administrator=root) as server:
+        yield server_place(server)

@@ -70,7 +70,6 @@ class Zygote:
         """Follow orders until told to end, or the parent has gone."""
         for_zygote()
         self._pipe = reader, _ = _wakeup_pipe()
-        gc.disable()
         gc.collect()
         gc.freeze()
         self._control.setblocking(False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from celeriac.client.result import AsyncResult
 from celeriac.client.resultset import ResultSet
@@ -35,6 +35,34 @@ class GroupResult(ResultSet[R]):
     def children(self) -> list[AsyncResult[R]]:
         """The results of the members."""
         return self.results
+
+    @property
+    def _leaves(self) -> list[AsyncResult[Any]]:
+        """The results of tasks, those of groups among the members resolved."""
+        leaves: list[AsyncResult[Any]] = []
+        for member in cast("list[Any]", self.results):
+            leaves += member._leaves if isinstance(member, GroupResult) else [member]
+        return leaves
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        callback: Callable[[str, Any], Any] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> list[Any]:
+        """Wait for all, and return their values in the order of the members; see `ResultSet.get`."""
+        leaves: ResultSet[Any] = ResultSet(app=self._app)
+        leaves.results = self._leaves
+        values = iter(leaves.get(timeout, propagate, callback=callback, disable_sync_subtasks=disable_sync_subtasks))
+        return self._shaped(values)
+
+    join = get
+
+    def _shaped(self, values: Iterator[Any]) -> list[Any]:
+        members = cast("list[Any]", self.results)
+        return [member._shaped(values) if isinstance(member, GroupResult) else next(values) for member in members]
 
     def as_tuple(self) -> tuple[Any, Any]:
         """Return the form in which result documents list it."""

@@ -101,11 +101,10 @@ class Recorder:
         if not embed.chain:
             return []
         last = embed.chain[0].get("options") or {}
-        if not last.get("chord") or not last.get("group_id") or not last.get("task_id"):
+        ends = ends_of(embed.chain[0])
+        if not last.get("chord") or not last.get("group_id") or not ends:
             return []
-        member = TaskHeaders(
-            task=headers.task, id=last["task_id"], group=last["group_id"], group_index=last.get("group_index")
-        )
+        member = TaskHeaders(task=headers.task, id=ends[0], group=last["group_id"], group_index=last.get("group_index"))
         return [self.part(member, state, error)]
 
     def started(self, headers: TaskHeaders, pid: int) -> ResultRecord:
@@ -182,8 +181,13 @@ def _success_document(headers: TaskHeaders, value: bytes) -> bytes:
 
 def ends_of(step: Mapping[str, Any]) -> list[str]:
     """Return the ids of the tasks that a step in wire form ends with: its own, or those of a group's members."""
-    if step.get("subtask_type") == "group":
-        return [id_ for member in step["kwargs"]["tasks"] for id_ in ends_of(member)]
+    match step.get("subtask_type"):
+        case "group":
+            return [id_ for member in step["kwargs"]["tasks"] for id_ in ends_of(member)]
+        case "chain" if step["kwargs"]["tasks"]:
+            return ends_of(step["kwargs"]["tasks"][-1])
+        case "chord" if step["kwargs"]["body"]:
+            return ends_of(step["kwargs"]["body"])
     id_ = (step.get("options") or {}).get("task_id")
     return [id_] if id_ else []
 

@@ -257,13 +257,20 @@ def _pass_on(options: Mapping[str, Any], first: Signature[Any], rest: Sequence[S
 
 
 def _freeze(sig: Signature[Any], app: Celeriac) -> Results:
-    """Fix the id of what a signature ends with, and return its result."""
+    """Fix the ids of what a signature ends with, however deep, and return its result."""
     if isinstance(sig, chain) and sig.tasks:
-        sig.options.setdefault("task_id", sig.tasks[-1].id or app.new_id())
-    elif isinstance(sig, chord) and sig.body is not None:
-        sig.options.setdefault("task_id", sig.body.id or app.new_id())
+        steps = _grouped(_flat(sig))
+        _pass_on(sig.options, steps[0], steps[1:])
+        sig["options"] = {}
+        sig["kwargs"] = {"tasks": steps}
+        return _freeze(steps[-1], app)
+    if isinstance(sig, chord) and sig.body is not None:
+        if sig.id is not None:
+            sig.body.options.setdefault("task_id", sig.options.pop("task_id"))
+        return _freeze(sig.body, app)
     id_ = cast(str, sig.options.setdefault("task_id", app.new_id()))
     if isinstance(sig, group):
-        members = [_freeze(each, app) for each in sig.tasks]
-        return GroupResult(id_, members, app=app)
+        members = _flat_group(sig)
+        sig["kwargs"] = {"tasks": members}
+        return GroupResult(id_, [_freeze(each, app) for each in members], app=app)
     return AsyncResult(id_, app=app, task_name=sig.task)

@@ -6,11 +6,11 @@ import logging
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from celeriac.errors import ConfigurationError
 from celeriac.greenlets.hub import Hub
 from celeriac.greenlets.pool import GreenPool
 from celeriac.model.message import Message
@@ -21,6 +21,7 @@ from celeriac.spi.pool import Killed, PoolContext
 from celeriac.testing.contracts.pool_tasks import failed as failed_outcome
 
 PATIENCE = 10.0
+ROOT = Path(__file__).parent.parent
 
 
 class HubTests:
@@ -115,7 +116,7 @@ class HubTests:
 
 
 class PoolTests:
-    """Subclasses give the fixtures `name` and `pool_class`, of a pool that does not ask for the patch."""
+    """Subclasses give the fixture `pool_class`, a pool that does not ask for the patch."""
 
     @pytest.fixture
     def bench(self, pool_class):
@@ -199,16 +200,6 @@ class PoolTests:
 
         assert len(bench.pool._slots) == 1
 
-    def test_a_process_that_is_not_patched_is_told_how_to_be(self, name, pool_class) -> None:
-        bench = Bench(pool_class.__base__)
-
-        with pytest.raises(
-            ConfigurationError, match=f"-P {name}.*CELERIAC_WORKER_POOL={name}.*celeriac_{name}.patches"
-        ):
-            bench.start(1)
-
-        assert bench.pool.stop(None) == []
-
 
 class Bench:
     """A pool, what is done in it, and what it reports."""
@@ -272,3 +263,10 @@ def imported_by(statement: str, module: str) -> bool:
     code = f"import sys\n{statement}\nprint({module!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     return done.stdout == "True\n"
+
+
+def passes(scenarios: Path) -> None:
+    """Run a file of tests in a process of its own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", str(scenarios)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"

@@ -1,46 +1,35 @@
-"""The hub of eventlet and its pool, in a process that is not patched; that runs are in the contract suite."""
+"""The pool of greenlets of eventlet. What imports eventlet does so in a process of its own: it changes the process."""
 
 from __future__ import annotations
 
-import pytest
-from green_hub import HubTests, PoolTests, imported_by
+from pathlib import Path
 
-from celeriac_eventlet.hub import EventletHub
-from celeriac_eventlet.patches import is_patched
+import pytest
+from green_hub import imported_by, passes
+
+from celeriac.errors import ConfigurationError
+from celeriac.spi.pool import PoolContext
+from celeriac_eventlet.patches import is_patched, unpatched
 from celeriac_eventlet.pool import EventletPool
 
 
-class Content(EventletHub):
-    """A hub that does not ask for the patch."""
-
-    def unpatched(self) -> list[str]:
-        return []
+@pytest.mark.timeout(120)
+def test_hub_and_pool_do_what_they_should_in_a_process_of_their_own():
+    passes(Path(__file__).with_name("scenarios.py"))
 
 
-class ContentPool(EventletPool):
-    hub_class = Content
+def test_a_process_that_is_not_patched_is_told_how_to_be():
+    context = PoolContext(execute=print, failed=print, report=print, started=print)
+
+    with pytest.raises(
+        ConfigurationError, match=r"-P eventlet.*CELERIAC_WORKER_POOL=eventlet.*celeriac_eventlet\.patches"
+    ):
+        EventletPool(1, context)
+
+    assert not is_patched()
+    assert {"socket", "time"} <= set(unpatched())
 
 
-class TestEventletHub(HubTests):
-    @pytest.fixture
-    def hub(self):
-        return EventletHub()
-
-    def test_it_names_what_is_not_patched(self, hub):
-        assert {"socket", "time"} <= set(hub.unpatched())
-        assert not is_patched()
-
-
-class TestEventletPool(PoolTests):
-    @pytest.fixture(name="name")
-    def _name(self):
-        return "eventlet"
-
-    @pytest.fixture
-    def pool_class(self):
-        return ContentPool
-
-
-@pytest.mark.parametrize("module", ["plugin", "patches", "testing", "hooks"])
+@pytest.mark.parametrize("module", ["plugin", "patches", "testing", "hooks", "pool"])
 def test_whatever_is_asked_before_the_pool_is_chosen_imports_no_eventlet(module):
     assert not imported_by(f"import celeriac_eventlet.{module}", "eventlet")

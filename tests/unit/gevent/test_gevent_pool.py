@@ -1,44 +1,31 @@
-"""The hub of gevent and its pool, in a process that is not patched; that runs are in the contract suite."""
+"""The pool of greenlets of gevent. What imports gevent does so in a process of its own: it changes the process."""
 
 from __future__ import annotations
 
-import pytest
-from green_hub import HubTests, PoolTests, imported_by
+from pathlib import Path
 
-from celeriac_gevent.hub import GeventHub
-from celeriac_gevent.patches import is_patched
+import pytest
+from green_hub import imported_by, passes
+
+from celeriac.errors import ConfigurationError
+from celeriac.spi.pool import PoolContext
+from celeriac_gevent.patches import is_patched, unpatched
 from celeriac_gevent.pool import GeventPool
 
 
-class Content(GeventHub):
-    """A hub that does not ask for the patch."""
-
-    def unpatched(self) -> list[str]:
-        return []
+@pytest.mark.timeout(120)
+def test_hub_and_pool_do_what_they_should_in_a_process_of_their_own():
+    passes(Path(__file__).with_name("scenarios.py"))
 
 
-class ContentPool(GeventPool):
-    hub_class = Content
+def test_a_process_that_is_not_patched_is_told_how_to_be():
+    context = PoolContext(execute=print, failed=print, report=print, started=print)
 
+    with pytest.raises(ConfigurationError, match=r"-P gevent.*CELERIAC_WORKER_POOL=gevent.*celeriac_gevent\.patches"):
+        GeventPool(1, context)
 
-class TestGeventHub(HubTests):
-    @pytest.fixture
-    def hub(self):
-        return GeventHub()
-
-    def test_it_names_what_is_not_patched(self, hub):
-        assert {"socket", "time"} <= set(hub.unpatched())
-        assert not is_patched()
-
-
-class TestGeventPool(PoolTests):
-    @pytest.fixture(name="name")
-    def _name(self):
-        return "gevent"
-
-    @pytest.fixture
-    def pool_class(self):
-        return ContentPool
+    assert not is_patched()
+    assert {"socket", "time"} <= set(unpatched())
 
 
 @pytest.mark.parametrize("module", ["plugin", "patches", "testing", "hooks"])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from celeriac.greenlets.hub import Greenlet, Hub, Timer
 from celeriac.spi.pool import Killed
-from celeriac_eventlet.patches import NEEDED
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that it is being retired is said once, in the log of the worker
@@ -27,13 +26,8 @@ class _Exit(GreenletExit, Killed):  # type: ignore[misc]  # eventlet has no type
 class EventletHub(Hub):
     """Calls of eventlet."""
 
-    name: ClassVar[str] = "eventlet"
-
     def __init__(self) -> None:
         self._hub: Any = hubs.get_hub()
-
-    def unpatched(self) -> list[str]:
-        return [name for name in NEEDED if not patcher.is_monkey_patched(name)]
 
     def spawn(self, function: Callable[[], object]) -> Greenlet:
         greenlet: Greenlet = eventlet.spawn(function)

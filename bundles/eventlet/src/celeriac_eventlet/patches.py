@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["NEEDED", "is_patched", "patch"]
+__all__ = ["NEEDED", "is_patched", "patch", "unpatched"]
 
 NEEDED: tuple[str, ...] = ("os", "select", "socket", "thread", "time")
 """What eventlet calls the modules without which tasks, or the worker itself, would hold up all greenlets."""
@@ -23,5 +23,10 @@ def patch() -> None:
 
 def is_patched() -> bool:
     """Whether this process is patched, by whomever."""
+    return not unpatched()
+
+
+def unpatched() -> list[str]:
+    """Return which of the modules that are needed are not patched."""
     patcher = sys.modules.get("eventlet.patcher")
-    return patcher is not None and all(patcher.is_monkey_patched(name) for name in NEEDED)
+    return [name for name in NEEDED if patcher is None or not patcher.is_monkey_patched(name)]

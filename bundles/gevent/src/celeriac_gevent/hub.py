@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import gevent
 from gevent import monkey
 
 from celeriac.greenlets.hub import Greenlet, Hub, Timer
 from celeriac.spi.pool import Killed
-from celeriac_gevent.patches import NEEDED
 
 __all__ = ["GeventHub"]
 
@@ -22,14 +21,9 @@ class _Exit(gevent.GreenletExit, Killed):  # type: ignore[misc]  # gevent has no
 class GeventHub(Hub):
     """Calls of gevent."""
 
-    name: ClassVar[str] = "gevent"
-
     def __init__(self) -> None:
         self._hub: Any = gevent.get_hub()
         self._soon: Callable[..., object] = self._hub.loop.run_callback
-
-    def unpatched(self) -> list[str]:
-        return [name for name in NEEDED if not monkey.is_module_patched(name)]
 
     def spawn(self, function: Callable[[], object]) -> Greenlet:
         greenlet: Greenlet = gevent.spawn(function)

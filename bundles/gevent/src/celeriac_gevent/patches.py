@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["NEEDED", "is_patched", "patch"]
+__all__ = ["NEEDED", "is_patched", "patch", "unpatched"]
 
 NEEDED: tuple[str, ...] = ("os", "queue", "select", "signal", "socket", "ssl", "subprocess", "threading", "time")
 """The modules without which tasks, or the worker itself, would hold up all greenlets."""
@@ -20,5 +20,10 @@ def patch() -> None:
 
 def is_patched() -> bool:
     """Whether this process is patched, by whomever."""
+    return not unpatched()
+
+
+def unpatched() -> list[str]:
+    """Return which of the modules that are needed are not patched."""
     monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and all(monkey.is_module_patched(name) for name in NEEDED)
+    return [name for name in NEEDED if monkey is None or not monkey.is_module_patched(name)]

@@ -7,6 +7,7 @@ from typing import ClassVar
 from celeriac.greenlets.hub import Hub
 from celeriac.greenlets.pool import GreenPool
 from celeriac_gevent.hub import GeventHub
+from celeriac_gevent.patches import unpatched
 from celeriac_gevent.plugin import CAPABILITIES
 
 __all__ = ["GeventPool"]
@@ -16,4 +17,10 @@ class GeventPool(GreenPool):
     """Runs tasks on greenlets of gevent; how is written at `GreenPool`."""
 
     capabilities = CAPABILITIES
-    hub_class: ClassVar[type[Hub]] = GeventHub
+    library: ClassVar[str] = "gevent"
+
+    def unpatched(self) -> list[str]:
+        return unpatched()
+
+    def make_hub(self) -> Hub:
+        return GeventHub()

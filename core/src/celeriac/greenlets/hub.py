@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 __all__ = ["Greenlet", "Hub", "Timer"]
 
@@ -40,13 +40,6 @@ class Timer(Protocol):
 
 class Hub(ABC):
     """The event loop of the thread that made this object."""
-
-    name: ClassVar[str]
-    """The library, as users write it after `-P`."""
-
-    @abstractmethod
-    def unpatched(self) -> list[str]:
-        """Return the modules of the standard library that should have been replaced and are not."""
 
     @abstractmethod
     def spawn(self, function: Callable[[], object]) -> Greenlet:

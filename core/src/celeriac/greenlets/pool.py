@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
@@ -52,11 +53,14 @@ class GreenPool(Pool, Kills, Resizes):
     a real thread, sees that and tells.
     """
 
-    hub_class: ClassVar[type[Hub]]
+    library: ClassVar[str]
+    """As users write it after `-P`."""
 
     def __init__(self, concurrency: int, context: PoolContext) -> None:
         super().__init__(concurrency, context)
-        self.hub: Hub = self.hub_class()
+        if missing := self.unpatched():
+            raise ConfigurationError(_unpatched(self.library, missing))
+        self.hub: Hub = self.make_hub()
         self.sentinel: Sentinel = Sentinel(self.hub, self.running)
         self.waiting: deque[Request] = deque()
         self.stopped: bool = False
@@ -74,9 +78,15 @@ class GreenPool(Pool, Kills, Resizes):
         self._reporting = False
         self._over = False
 
+    @abstractmethod
+    def unpatched(self) -> list[str]:
+        """Return the modules of the standard library that should have been replaced and are not."""
+
+    @abstractmethod
+    def make_hub(self) -> Hub:
+        """Return the hub of this thread; called where all is patched."""
+
     def _start(self) -> None:
-        if missing := self.hub.unpatched():
-            raise ConfigurationError(_unpatched(self.hub.name, missing))
         self.variables = copy_context()
         if self.context.aexecute is not None:
             self.coroutines = Coroutines(self.hub, self.context.aexecute)

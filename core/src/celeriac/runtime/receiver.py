@@ -94,16 +94,14 @@ class Receiver:
             self._generation.lose(error)
 
     def _wait_for_room(self) -> int:
-        """Return how many messages to fetch; 0 after a second without room, to look at `stop` again."""
+        """Return how many messages to fetch; 0 after a second without room, or when the pool has been resized."""
         if not self._settler.wait_until_at_most(LIMIT, 0.1):
             return 0
-        target = self._prefetch.target
-        low = target // 2 if target > self._prefetch.slots else target - 1
-        if len(self._inflight) > low:
-            self._inflight.wait_until_at_most(
-                low, 1.0, unless=lambda: self._stopping.is_set() or self._prefetch.target > target
-            )
-        if len(self._inflight) > low and self._prefetch.target <= target:
+        slots, target = self._prefetch.slots, self._prefetch.target
+        low = target // 2 if target > slots else target - 1
+        if len(self._inflight) > low and not self._inflight.wait_until_at_most(
+            low, 1.0, unless=lambda: self._stopping.is_set() or self._prefetch.slots != slots
+        ):
             return 0
         return self._prefetch.target - len(self._inflight)
 

@@ -270,3 +270,21 @@ def test_uvloop_is_used_where_it_is_installed_and_wanted(monkeypatch: pytest.Mon
     for loop in loops:
         loop.close()
     assert [isinstance(loop, FastLoop) for loop in loops] == [True, False]
+
+
+def test_the_pool_tells_in_which_thread_a_task_runs(bench: PoolBench) -> None:
+    gate = threading.Event()
+
+    async def waits() -> None:
+        while not gate.is_set():
+            await asyncio.sleep(0.002)
+
+    requests = [bench.submit(waits), bench.submit(lambda: gate.wait(PATIENCE))]
+    wait_for(lambda: len(bench.started) == 2, "both run")
+
+    places = [bench.pool.place(request.key) for request in requests]
+
+    gate.set()
+    assert places[0] == "celeriac-asyncio"
+    assert places[1].startswith("celeriac-asyncio-plain-")
+    assert bench.pool.place(999) is None

@@ -292,3 +292,14 @@ def test_a_failed_replacement_is_logged_and_loses_only_that_slot(
 
     assert outcome.error == f"TimeLimitExceeded({SOFT})"
     assert event_names(caplog)[0] == "slot_lost"
+
+
+def test_the_pool_tells_in_which_thread_a_task_runs(bench: PoolBench) -> None:
+    gate = threading.Event()
+    running, waiting = bench.submit(lambda: gate.wait(PATIENCE)), bench.submit(lambda: None)
+    wait_for(lambda: bench.started, "it runs")
+
+    places = [bench.pool.place(request.key) for request in (running, waiting)]
+
+    gate.set()
+    assert places == ["celeriac-threads-1", None]

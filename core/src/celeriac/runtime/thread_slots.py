@@ -18,7 +18,7 @@ from celeriac.errors import InternalError, TaskRevokedError
 from celeriac.model.request import Request
 from celeriac.runtime.limit_watch import LimitWatch
 from celeriac.runtime.thread_slot import ThreadSlot
-from celeriac.spi.pool import Kills, Pool, PoolContext, Resizes
+from celeriac.spi.pool import Kills, Places, Pool, PoolContext, Resizes
 
 __all__ = ["ThreadSlots"]
 
@@ -28,7 +28,7 @@ LEAST_STUCK = 4
 """How many stuck threads are borne by the smallest pool before the worker is asked to retire."""
 
 
-class ThreadSlots(Pool, Kills, Resizes):
+class ThreadSlots(Pool, Kills, Places, Resizes):
     """Runs tasks on `concurrency` threads.
 
     1. `submit` appends to one deque that all slots take from, oldest first: a task waits only while every slot is
@@ -142,6 +142,14 @@ class ThreadSlots(Pool, Kills, Resizes):
             if request is not None and request.key == key:
                 return self.end_by_force(slot, request, TaskRevokedError("terminated"))
         return False
+
+    def place(self, key: int) -> str | None:
+        """Return the name of the thread that runs a key; None if it does not run."""
+        for slot in self.slots:
+            request = slot.running
+            if request is not None and request.key == key:
+                return slot.name
+        return None
 
     def resize(self, concurrency: int) -> None:
         """Have so many slots from now on; those that are too many end after what they run."""

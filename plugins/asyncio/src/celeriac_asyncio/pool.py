@@ -17,7 +17,7 @@ from celeriac.model.outcome import Outcome
 from celeriac.model.request import Request
 from celeriac.runtime.thread_slots import ThreadSlots
 from celeriac.spi.declaration import Option
-from celeriac.spi.pool import Kills, Pool, PoolCapabilities, PoolContext, Resizes
+from celeriac.spi.pool import Kills, Places, Pool, PoolCapabilities, PoolContext, Resizes
 from celeriac_asyncio.lag import LagWatch
 from celeriac_asyncio.loop_thread import LoopThread, new_loop
 from celeriac_asyncio.plugin import CAPABILITIES, OPTIONS
@@ -29,7 +29,7 @@ CLOSING_SECONDS = 0.5
 """How long `stop` waits for the loop to be closed: a task may block it."""
 
 
-class AsyncioPool(Pool, Kills, Resizes):
+class AsyncioPool(Pool, Kills, Places, Resizes):
     """Runs coroutines on one loop, and plain functions on threads; both count as slots.
 
     1. What was submitted waits in one deque. While a slot is free the oldest is taken: a coroutine is begun on the
@@ -116,6 +116,12 @@ class AsyncioPool(Pool, Kills, Resizes):
         if self._runs is not None and self._runs.end_by_force(key, TaskRevokedError("terminated")):
             return True
         return self._threads.terminate(key, signal=signal)
+
+    def place(self, key: int) -> str | None:
+        """Return the name of the thread that runs a key, the loop's own or another; None if it does not run."""
+        if self._runs is not None and self._loop is not None and key in self._runs:
+            return self._loop.name
+        return self._threads.place(key)
 
     def resize(self, concurrency: int) -> None:
         """Have so many slots from now on."""

@@ -85,6 +85,9 @@ class LoopRuns:
     def __bool__(self) -> bool:
         return bool(self._runs)
 
+    def __contains__(self, key: int) -> bool:
+        return key in self._runs
+
     def begin(self, request: Request) -> None:
         """Start a run. Called on the loop."""
         run = LoopRun(request)

@@ -2,7 +2,7 @@ import os
 import socket
 import uuid
 
-from celeriac.client.identity import new_id, origin, process_id
+from celeriac.client.identity import new_id, new_ids, origin, process_id
 
 
 def test_an_id_is_a_random_uuid_of_version_4():
@@ -36,3 +36,12 @@ def test_a_forked_child_is_another_origin_with_another_id():
 
     assert name == f"gen{pid}@{socket.gethostname()}"
     assert identity != process_id()
+
+
+def test_ids_made_at_once_are_as_good_as_single_ones():
+    ids = new_ids(200)
+
+    assert len(set(ids)) == 200
+    assert {uuid.UUID(each).version for each in ids} == {4}
+    assert [str(uuid.UUID(each)) for each in ids] == ids
+    assert new_ids(0) == []

@@ -268,6 +268,8 @@ _may_join: ContextVar[bool] = ContextVar("celeriac_may_join", default=False)
 def current_context() -> Context | None:
     """Return the innermost run of this thread or coroutine; None outside tasks."""
     found = _current.get()
+    if found is None:  # asking whether it is a Run is quick only if it is one
+        return None
     return found.context if isinstance(found, Run) else found
 
 

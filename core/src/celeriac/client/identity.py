@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import socket
 
-__all__ = ["new_id", "origin", "process_id"]
+__all__ = ["new_id", "new_ids", "origin", "process_id"]
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def new_id() -> str:
     """Return a random UUID of version 4 as text. Four times as fast as `str(uuid.uuid4())` (measured)."""
-    text = os.urandom(16).hex()
+    return _uuid(os.urandom(16).hex())
+
+
+def new_ids(count: int) -> list[str]:
+    """Return so many of them for one call of the system, which is what a single one takes most of its time for."""
+    texts = os.urandom(16 * count).hex()
+    return [_uuid(texts[start : start + 32]) for start in range(0, 32 * count, 32)]
+
+
+def _uuid(text: str) -> str:
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 

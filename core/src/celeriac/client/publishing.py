@@ -15,7 +15,7 @@ from celeriac import events
 from celeriac.client.arguments import bounded_repr
 from celeriac.client.building import Call, Template, make_template, plain_body
 from celeriac.client.context import Context, current_context
-from celeriac.client.identity import new_id, origin, process_id
+from celeriac.client.identity import new_id, new_ids, origin, process_id
 from celeriac.client.options import check_call_options
 from celeriac.client.result import AsyncResult
 from celeriac.errors import DeadlineExceeded, TransportLost
@@ -90,17 +90,19 @@ class Publisher:
         *,
         parent: Context | None,
         options: dict[str, Any],
+        fresh: str = "",
     ) -> Message:
+        """Return the message; a plain call is given the id `fresh`, if that is one."""
         template = self._template(name, task)
         kwargs = {} if kwargs is None else kwargs
         if not isinstance(args, list | tuple):
             raise TypeError(f"{name}: args must be a list or tuple, not {type(args).__name__}.")
-        if not isinstance(kwargs, Mapping):
+        if type(kwargs) is not dict and not isinstance(kwargs, Mapping):
             raise TypeError(f"{name}: kwargs must be a mapping, not {type(kwargs).__name__}.")
         parent = parent or current_context()
         if options or not template.plain or parent is not None:
             return Call(self._app, template, args, kwargs, parent=parent, options=options).message()
-        task_id = new_id()
+        task_id = fresh or new_id()
         headers = template.headers.copy()
         headers["id"] = headers["root_id"] = task_id
         headers["argsrepr"] = bounded_repr(args)
@@ -212,9 +214,16 @@ class Publisher:
         self, calls: Sequence[tuple[Signature[R], Task[..., Any] | None]], **sending: Any
     ) -> list[AsyncResult[R]]:
         """Build the messages of signatures and send them as one batch; return their results in order."""
-        messages = [
-            self.build(each["task"], each["args"], each["kwargs"], task=task, **each["options"]) for each, task in calls
-        ]
+        messages = []
+        for (each, task), fresh in zip(calls, new_ids(len(calls)), strict=True):
+            options = each["options"]
+            if options:
+                message = self.build(each["task"], each["args"], each["kwargs"], task=task, **options)
+            else:
+                message = self._build(
+                    each["task"], each["args"], each["kwargs"], task, parent=None, options={}, fresh=fresh
+                )
+            messages.append(message)
         self.send(messages, **sending)
         return [self._result(message, each["options"]) for message, (each, _) in zip(messages, calls, strict=True)]
 

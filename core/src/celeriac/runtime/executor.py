@@ -150,7 +150,7 @@ class TaskRun(Ending):
     def call(self, request: Request) -> Outcome:
         """Run one request of this task; a coroutine to its end, on this thread's own loop."""
         run = self._begun(request)
-        if isinstance(run, Outcome):
+        if not isinstance(run, Run):  # the other way round the question takes as long as half a run
             return run
         token = push(run)
         value: Any = None
@@ -174,7 +174,7 @@ class TaskRun(Ending):
     async def acall(self, request: Request) -> Outcome:
         """Run one request of this `async def` task on the running loop."""
         run = self._begun(request)
-        if isinstance(run, Outcome):
+        if not isinstance(run, Run):  # the other way round the question takes as long as half a run
             return run
         token = push(run)
         value: Any = None

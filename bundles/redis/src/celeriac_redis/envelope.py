@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct, field
 
+from celeriac.client.identity import process_id
 from celeriac.errors import EncodeError
 from celeriac.model.message import Message
 
@@ -100,16 +101,16 @@ _decode_any = msgspec.json.Decoder(_Any).decode
 _MOMENT: Final = re.compile(rb'\{(?:"celeriac-deliveries":\d+,)?(?:"celeriac-due":[^,]+,)?"celeriac-moment":([0-9.]+),')
 _base64 = binascii.b2a_base64
 
-_process = -1
+_process = ""
 _tags = ("", count())
 
 
 def _tag() -> str:
     """Return a delivery tag that no other message has; a random part per process, then a number."""
     global _process, _tags  # noqa: PLW0603  a forked process must not repeat its parent's tags
-    if _process != os.getpid():
+    if _process is not process_id():  # asking the system for its number takes as long as the rest of this
         _tags = (os.urandom(10).hex() + "-", count())
-        _process = os.getpid()
+        _process = process_id()
     return _tags[0] + str(next(_tags[1]))
 
 
@@ -139,7 +140,7 @@ def seal(message: Message, moment: float) -> bytes:
         raw = _encode(sealed)
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
         raise EncodeError(f"The headers or properties of a message cannot be written as JSON: {error}.") from error
-    return raw if message.due is None else b'%s%r,%s' % (_DUE, message.due, raw[1:])
+    return raw if message.due is None else b"%s%r,%s" % (_DUE, message.due, raw[1:])
 
 
 def open_envelope(raw: bytes, queue: str) -> tuple[Message, int]:

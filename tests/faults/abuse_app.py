@@ -146,7 +146,7 @@ def recurses() -> None:
     recurses.run()
 
 
-@app.task(reject_on_worker_lost=True, max_deliveries=1000, time_limit=1.0, ignore_result=True)
+@app.task(reject_on_worker_lost=True, max_deliveries=1000, ignore_result=True)
 def tick(number: int) -> None:
     """Do a little, in C and in Python, so that a signal finds it anywhere."""
     sum(range(number % 5000))

@@ -78,7 +78,9 @@ def left(module) -> int:
 def test_of_a_hundred_thousand_tasks_none_is_lost_and_none_ends_twice(fleet, module):
     results = []
     for start in range(0, TASKS, BATCH):
-        results += module.app.publish_many([module.tick.s(number) for number in range(start, start + BATCH)])
+        results += module.app.publish_many(
+            [module.tick.s(number).set(time_limit=1.0) for number in range(start, start + BATCH)]
+        )
     worker = fleet.start("-c", "6", pool="prefork", app="abuse_app")
     wait_until(lambda: len(children(worker.pid)) >= 6, 30, "the children are there")
     chance = random.Random(11)

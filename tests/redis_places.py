@@ -10,16 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from redis_servers import (
-    RedisCluster,
-    RedisSentinels,
-    RedisServer,
-    redis_cluster,
-    redis_sentinels,
-    redis_server,
-    socket_server,
-    tls_server,
-)
+from redis_groups import RedisCluster, RedisSentinels, redis_cluster, redis_sentinels
+from redis_servers import RedisServer, redis_server, socket_server, tls_server
 
 from celeriac.model.address import Address
 from celeriac.spi.service import Context

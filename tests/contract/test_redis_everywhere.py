@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
+pytest.importorskip("celeriac_redis.transport")
 import redis_servers
 
 if not redis_servers.installed():
     pytest.skip("redis-server is not installed", allow_module_level=True)
-pytest.importorskip("celeriac_redis.transport")
 
 import redis_places
 from redis_places import Place

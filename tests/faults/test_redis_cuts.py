@@ -10,12 +10,13 @@ import itertools
 from functools import partial
 
 import pytest
-import redis_servers
 from proxy import Proxy
+
+pytest.importorskip("celeriac_redis.transport")
+import redis_servers
 
 if not redis_servers.installed():
     pytest.skip("redis-server is not installed", allow_module_level=True)
-pytest.importorskip("celeriac_redis.transport")
 
 from redis_servers import redis_server
 
@@ -82,6 +83,12 @@ class Bench:
         self.forget()
         self.sound.close()
         self.results.close()
+
+    def clear(self):
+        for queue in ("q", "next"):
+            self.sound.purge(queue, timeout=TIMEOUT)
+        ids = [letter.id for letter in self.sound.letters(limit=1000, timeout=TIMEOUT)]
+        self.sound.discard(ids, timeout=TIMEOUT)
 
     def depth(self):
         (depth,) = self.sound.depths(["q"], timeout=TIMEOUT)
@@ -237,23 +244,17 @@ def test_a_settlement_that_breaks_takes_effect_once_when_it_is_repeated(bench, d
         assert transport.settle(ready, timeout=TIMEOUT) == []
         return {each: bench.proxy.bytes[each] - before[each] for each in before}
 
-    def clear():
-        for queue in ("q", "next"):
-            bench.sound.purge(queue, timeout=TIMEOUT)
-        ids = [letter.id for letter in bench.sound.letters(limit=1000, timeout=TIMEOUT)]
-        bench.sound.discard(ids, timeout=TIMEOUT)
-
     transport = bench.again()
     settle(transport)
-    clear()
+    bench.clear()
     size = settle(transport)[direction]
-    clear()
+    bench.clear()
     bench.forget()
 
     for cut in range(0, size, max(1, size // PLACES)):
         transport = bench.again()
         settle(transport)
-        clear()
+        bench.clear()
         taken = held(transport)
         name, ready = verdicts(taken)
 
@@ -269,5 +270,5 @@ def test_a_settlement_that_breaks_takes_effect_once_when_it_is_repeated(bench, d
         assert (back.message.body, back.deliveries) == (taken[2].message.body, 2)
         assert after.settle([Verdict(delivery=back)], timeout=TIMEOUT) == []
         assert bench.depth() == (0, 0, 0)
-        clear()
+        bench.clear()
         bench.forget()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-import redis_servers
 from fleet import Fleet, wait_until
+
+pytest.importorskip("celeriac_redis.transport")
+import redis_servers
 
 if not redis_servers.installed():
     pytest.skip("redis-server is not installed", allow_module_level=True)
-pytest.importorskip("celeriac_redis.transport")
 
 from redis_servers import DURABLE, redis_server
 

@@ -6,11 +6,12 @@ No lease lapses here, so every task that was accepted runs exactly once, and its
 from __future__ import annotations
 
 import pytest
+
+pytest.importorskip("celeriac_redis.transport")
 import redis_servers
 
 if not redis_servers.installed():
     pytest.skip("redis-server is not installed", allow_module_level=True)
-pytest.importorskip("celeriac_redis.transport")
 
 import redis_faults as faults
 from redis_rig import Rig

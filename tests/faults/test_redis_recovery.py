@@ -6,14 +6,16 @@ import random
 import time
 
 import pytest
+
+pytest.importorskip("celeriac_redis.transport")
 import redis_servers
 
 if not redis_servers.installed():
     pytest.skip("redis-server is not installed", allow_module_level=True)
-pytest.importorskip("celeriac_redis.transport")
 
+from redis_groups import redis_cluster, redis_sentinels
 from redis_rig import QUICK, Rig
-from redis_servers import redis_cluster, redis_sentinels, redis_server
+from redis_servers import redis_server
 from running import eventually
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
@@ -51,7 +53,7 @@ def test_work_starts_again_within_the_back_off_and_a_second_each_of_many_times(c
 
 
 def test_the_work_goes_on_over_the_new_primary_after_fail_overs(capsys):
-    # Without a replica the old primary takes no writes, so none that was accepted is lost with it.
+    # Without a replica the old primary takes no writes that would be lost with it.
     safe = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "10")
     with redis_sentinels(*safe) as trio, Rig(trio.servers[0], url=trio.url) as rig, rig.working():
         for _ in range(3):

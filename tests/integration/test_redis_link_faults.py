@@ -6,16 +6,22 @@ import threading
 import time
 
 import pytest
+
+pytest.importorskip("celeriac_redis.transport")
 import redis_servers
+
+if not redis_servers.installed():
+    pytest.skip("redis-server is not installed", allow_module_level=True)
+
 from proxy import Proxy
-from redis_servers import redis_cluster, redis_sentinels, redis_server, tls_server
+from redis_groups import redis_cluster, redis_sentinels
+from redis_servers import redis_server, tls_server
 from running import eventually
 
 from celeriac.errors import ConfigurationError, DeadlineExceeded
 from celeriac.model.address import Address
 from celeriac.spi.service import read_options
 
-pytestmark = [pytest.mark.skipif(not redis_servers.installed(), reason="redis-server is not installed")]
 link_module = pytest.importorskip("celeriac_redis.link")
 location = pytest.importorskip("celeriac_redis.location")
 plugin = pytest.importorskip("celeriac_redis.plugin")

@@ -278,3 +278,20 @@ def test_what_blocks_the_loop_past_its_hard_limit_is_reported_and_retires_the_wo
     assert "in blocks_the_loop" in reason
     assert bench.run(quick).reason == "quick"
     assert bench.outcomes.empty()
+
+
+def test_a_stop_does_not_wait_for_a_blocked_loop_whose_task_is_reported(bench: PoolBench) -> None:
+    gate = threading.Event()
+    ended = []
+
+    async def blocks_the_loop() -> None:
+        gate.wait(PATIENCE)
+        ended.append(True)
+
+    bench.run(blocks_the_loop, hard=0.1)
+
+    returned = bench.pool.stop(None)
+
+    ended_before = list(ended)
+    gate.set()
+    assert (returned, ended_before) == ([], [])

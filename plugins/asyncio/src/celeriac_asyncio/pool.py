@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -21,12 +22,15 @@ from celeriac.spi.pool import Kills, Places, Pool, PoolCapabilities, PoolContext
 from celeriac_asyncio.lag import LagWatch
 from celeriac_asyncio.loop_thread import LoopThread, new_loop
 from celeriac_asyncio.plugin import CAPABILITIES, OPTIONS
-from celeriac_asyncio.runs import LoopRuns
+from celeriac_asyncio.runs import GRACE_SECONDS, LoopRuns
 
 __all__ = ["AsyncioPool"]
 
 CLOSING_SECONDS = 0.5
 """How long `stop` waits for the loop to be closed: a task may block it."""
+
+LOOK_SECONDS = 0.1
+"""How often `stop` looks whether all that runs was ended by force, which nobody tells it."""
 
 
 class AsyncioPool(Pool, Kills, Places, Resizes):
@@ -103,7 +107,7 @@ class AsyncioPool(Pool, Kills, Places, Resizes):
                 return []
             self._stopped = True
             unstarted = self._take_back()
-            self._changed.wait_for(lambda: self._running == self._plain, timeout)
+            self._wait_for_coroutines(deadline)
         unended = self._threads.stop(None if deadline is None else max(0.0, deadline - time.monotonic()))
         if self._loop is not None and self._runs is not None and self._watch is not None:
             unended += self._runs.abandon()
@@ -131,6 +135,17 @@ class AsyncioPool(Pool, Kills, Places, Resizes):
             if not self._stopped:
                 self._fill()
                 self._call_loop()
+
+    def _wait_for_coroutines(self, deadline: float | None) -> None:
+        """Wait for those that run, and a moment for those that were ended by force; the caller holds the lock."""
+        reported_at = math.inf
+        while self._runs is not None and self._running > self._plain:
+            now = time.monotonic()
+            if self._running - self._plain <= self._runs.ending:
+                reported_at = min(reported_at, now)
+            if now >= reported_at + GRACE_SECONDS or (deadline is not None and now >= deadline):
+                return
+            self._changed.wait(LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - now))
 
     def _fill(self) -> None:
         """Take what waits while slots are free; the caller holds the lock, and sees to it that the loop begins."""

@@ -88,6 +88,11 @@ class LoopRuns:
     def __contains__(self, key: int) -> bool:
         return key in self._runs
 
+    @property
+    def ending(self) -> int:
+        """How many were ended by force, and hold their slots still."""
+        return sum(not run.left for run in list(self._ending))
+
     def begin(self, request: Request) -> None:
         """Start a run. Called on the loop."""
         run = LoopRun(request)

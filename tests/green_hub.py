@@ -186,6 +186,21 @@ class PoolTests:
 
         assert [request.key for request in bench.pool.stop(0.05)] == [1]
 
+    def test_a_worker_with_too_many_greenlets_that_do_not_end_retires(self, bench) -> None:
+        bench.execute = lambda _: never_ends(bench.pool.hub, lambda: bench.over)
+        bench.start(1, stuck_limit=2)
+        bench.submit([1, 2, 3])
+
+        for key in (1, 2, 3):
+            before = list(bench.retired)
+            wait(bench.pool.hub, lambda key=key: bench.pool.terminate(key))
+            bench.wait_for(key)
+        wait(bench.pool.hub, lambda: bench.retired)
+        bench.over = True
+
+        assert before == []
+        assert bench.retired == ["3 tasks that were given up do not end"]
+
     def test_a_slot_that_ends_while_it_is_roused_leaves_the_work_to_another(self, bench) -> None:
         bench.execute = lambda _: bench.pool.hub.sleep(0.001)
         bench.start(8)
@@ -213,17 +228,21 @@ class Bench:
         self.failed: Any = failed_outcome
         self.on_started: Any = lambda _: None
         self.on_report: Any = lambda _: None
+        self.retired: list[str] = []
+        self.over = False
 
     @property
     def outcomes(self) -> list[Outcome]:
         return [outcome for report in self.reports for outcome in report]
 
-    def start(self, slots: int) -> None:
+    def start(self, slots: int, **options: Any) -> None:
         context = PoolContext(
             execute=self._execute,
             failed=self.failed,
             report=self._report,
             started=self.on_started,
+            retire=self.retired.append,
+            options=options,
         )
         self.pool = self.pool_class(slots, context)
         self.pool.start()
@@ -250,6 +269,14 @@ def wait(hub: Hub, condition) -> None:
     while not condition():
         assert time.monotonic() < end, "it does not happen"
         hub.sleep(0.001)
+
+
+def never_ends(hub: Hub, over) -> None:
+    while not over():
+        try:
+            hub.sleep(0.01)
+        except Killed:
+            continue
 
 
 def spin(seconds: float) -> None:

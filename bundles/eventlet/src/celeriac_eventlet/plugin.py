@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celeriac.greenlets.options import OPTIONS
 from celeriac.spi.declaration import Declaration
 from celeriac.spi.pool import PoolCapabilities
 
@@ -21,5 +22,6 @@ pool: Declaration = Declaration(
     target="celeriac_eventlet.pool:EventletPool",
     summary="Runs tasks on greenlets of eventlet, which its authors are retiring; better gevent or asyncio.",
     capabilities=CAPABILITIES,
+    options=OPTIONS,
     fix="Run: pip install 'celeriac[eventlet]'.",
 )

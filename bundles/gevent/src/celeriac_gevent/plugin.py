@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celeriac.greenlets.options import OPTIONS
 from celeriac.spi.declaration import Declaration
 from celeriac.spi.pool import PoolCapabilities
 
@@ -21,5 +22,6 @@ pool: Declaration = Declaration(
     target="celeriac_gevent.pool:GeventPool",
     summary="Runs tasks on greenlets of gevent; for a thousand tasks that wait.",
     capabilities=CAPABILITIES,
+    options=OPTIONS,
     fix="Run: pip install 'celeriac[gevent]'.",
 )

@@ -6,7 +6,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from typing import ClassVar
@@ -20,9 +20,11 @@ from celeriac.errors import (
 )
 from celeriac.greenlets.coroutines import Coroutines
 from celeriac.greenlets.hub import Greenlet, Hub, Timer
+from celeriac.greenlets.options import OPTIONS
 from celeriac.greenlets.sentinel import Sentinel
 from celeriac.model.outcome import Outcome
 from celeriac.model.request import Request
+from celeriac.spi.declaration import Option
 from celeriac.spi.pool import Kills, Pool, PoolContext, Resizes
 
 __all__ = ["GreenPool"]
@@ -53,6 +55,7 @@ class GreenPool(Pool, Kills, Resizes):
     a real thread, sees that and tells.
     """
 
+    options: ClassVar[Mapping[str, Option]] = OPTIONS
     library: ClassVar[str]
     """As users write it after `-P`."""
 
@@ -61,7 +64,10 @@ class GreenPool(Pool, Kills, Resizes):
         if missing := self.unpatched():
             raise ConfigurationError(_unpatched(self.library, missing))
         self.hub: Hub = self.make_hub()
-        self.sentinel: Sentinel = Sentinel(self.hub, self.running)
+        option = {name: context.options.get(name, each.default) for name, each in OPTIONS.items()}
+        self.sentinel: Sentinel = Sentinel(self.hub, self.running, blocked_seconds=option["blocked_seconds"])
+        self._stuck_limit: int | None = option["stuck_limit"]
+        self._given_up: list[Greenlet] = []
         self.waiting: deque[Request] = deque()
         self.stopped: bool = False
         self.slice_end: float = 0.0
@@ -217,6 +223,7 @@ class GreenPool(Pool, Kills, Resizes):
         slot = self._running.pop(key)
         slot.abandoned = True
         self._slots.discard(slot)
+        self._given_up.append(slot.greenlet)
         self.hub.kill(slot.greenlet)
 
     def _fail(self, request: Request, error: BaseException) -> None:
@@ -227,6 +234,13 @@ class GreenPool(Pool, Kills, Resizes):
             return
         if self._failing.pop(request.key, None) is not None:
             self.finish(outcome)
+        self._count_stuck()
+
+    def _count_stuck(self) -> None:
+        """Retire the worker when too many greenlets that were killed do not end."""
+        self._given_up = [greenlet for greenlet in self._given_up if not greenlet.dead]
+        if len(self._given_up) > (self._stuck_limit or max(100, self.concurrency)):
+            self.context.retire(f"{len(self._given_up)} tasks that were given up do not end")
 
     # -- reports ---------------------------------------------------------------------------------------
 

@@ -26,13 +26,11 @@ from celeriac.greenlets.hub import Greenlet, Hub
 from celeriac.greenlets.pacemaker import Pacemaker
 from celeriac.model.request import Request
 
-__all__ = ["BLOCKED_SECONDS", "Sentinel"]
+__all__ = ["Sentinel"]
 
 log: logging.Logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
-BLOCKED_SECONDS = 3.0
-"""After how long to tell; then again each time it has doubled."""
 END_SECONDS = 1.0
 """How long `stop` waits for the thread, which may be starting the pacemaker."""
 FRAMES = 20
@@ -44,13 +42,17 @@ class Sentinel:
 
     Args:
         running: Returns what runs, and on which greenlets; is called by the thread.
+        blocked_seconds: After how long to tell; then again each time it has doubled.
     """
 
-    def __init__(self, hub: Hub, running: Callable[[], list[tuple[Request, Greenlet]]]) -> None:
+    def __init__(
+        self, hub: Hub, running: Callable[[], list[tuple[Request, Greenlet]]], *, blocked_seconds: float
+    ) -> None:
         self.pacemaker: Pacemaker | None = None
         """What renews the lease while the hub cannot."""
         self._hub = hub
         self._running = running
+        self._blocked_seconds = blocked_seconds
         self._noted = 0.0
         self._told = 0.0
         self._culprit = ""
@@ -118,7 +120,7 @@ class Sentinel:
             looked, used = now, now_used
             late = now - self._noted
             self._pace(now, late)
-            if late >= max(BLOCKED_SECONDS, 2 * self._told):
+            if late >= max(self._blocked_seconds, 2 * self._told):
                 self._told = late
                 self._culprit = self._find()
                 self._write(f"nothing else has run for {late:.1f} s: {self._culprit} does not wait\n{self._stack()}")

@@ -41,6 +41,7 @@ CeleriacError
 │   ├── MaxRetriesExceededError
 │   ├── SoftTimeLimitExceeded
 │   ├── TimeLimitExceeded
+│   ├── ChordError
 │   ├── WorkerLostError
 │   └── RemoteError               an exception of a type that is not known here
 └── InternalError                 a broken invariant of our own: please report it

@@ -30,13 +30,13 @@ class LoopRun:
     __slots__ = ("began", "driven", "hard_at", "left", "request", "task", "timers")
 
     def __init__(self, request: Request) -> None:
-        self.request = request
+        self.request: Request = request
         self.task: asyncio.Task[None] | None = None
         self.driven: Driven[None] | None = None
         """Set where the run has a soft limit."""
         self.timers: list[asyncio.TimerHandle] = []
-        self.began = False
-        self.left = False
+        self.began: bool = False
+        self.left: bool = False
         """Whether its slot is free again."""
         self.hard_at: float | None = None
         """By the loop's clock, which is `time.monotonic()`."""

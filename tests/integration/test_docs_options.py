@@ -14,6 +14,7 @@ from tree import ROOT
 
 from celeriac import Task
 from celeriac.client import decorating
+from celeriac.client.canvas.signing import Signing
 from celeriac.client.context import Context
 from celeriac.client.decorating import TASK_OPTIONS, declare_task
 from celeriac.client.options import CALL_OPTIONS, FROM_SETTINGS
@@ -85,7 +86,8 @@ def test_the_arguments_of_a_handler_are_those_the_page_gives(handler: str) -> No
 
 
 def test_each_method_of_a_task_has_an_entry() -> None:
-    methods = {name for name, value in vars(Task).items() if inspect.isfunction(value) and not name.startswith("_")}
+    known = {**vars(Signing), **vars(Task)}
+    methods = {name for name, value in known.items() if inspect.isfunction(value) and not name.startswith("_")}
 
     assert set(names("tasks.md", "Methods")) == methods - HANDLERS
 
@@ -93,7 +95,7 @@ def test_each_method_of_a_task_has_an_entry() -> None:
 def test_each_attribute_of_the_request_has_an_entry() -> None:
     methods = {name for name, value in vars(Context).items() if isinstance(value, classmethod | FunctionType)}
     own = {name for name in vars(Context) if not name.startswith("_")} - methods
-    attributes = own | {"args", "kwargs", "delivery_info", "properties", "followups", "children"}
+    attributes = own | {"args", "kwargs", "delivery_info", "properties", "followups", "joins", "children"}
 
     assert sorted(names("tasks.md", "The request")) == sorted(attributes - {"entering"})
     assert attributes >= {name for name in vars(Context()) if name not in {"table", "embed"}}

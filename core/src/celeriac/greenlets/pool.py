@@ -27,7 +27,7 @@ from celeriac.model.request import Request
 from celeriac.spi.declaration import Option
 from celeriac.spi.pool import Kills, Pool, PoolContext, Resizes
 
-__all__ = ["GreenPool"]
+__all__ = ["GreenPool", "Slot"]
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -73,10 +73,10 @@ class GreenPool(Pool, Kills, Resizes):
         self.slice_end: float = 0.0
         self.variables: Context = Context()
         self.coroutines: Coroutines | None = None
-        self._slots: set[_Slot] = set()
-        self._idle: list[_Slot] = []
+        self._slots: set[Slot] = set()
+        self._idle: list[Slot] = []
         self._rousing = False
-        self._running: dict[int, _Slot] = {}
+        self._running: dict[int, Slot] = {}
         self._failing: dict[int, Request] = {}
         """What was ended by force, while its outcome is made."""
         self._finished: list[Outcome] = []
@@ -156,11 +156,11 @@ class GreenPool(Pool, Kills, Resizes):
             self.hub.resume(self._idle.pop().greenlet)
         elif len(self._slots) < self.concurrency:
             self._rousing = True
-            slot = _Slot(self)
+            slot = Slot(self)
             self._slots.add(slot)
             slot.greenlet = self.hub.spawn(slot.run)
 
-    def take(self, slot: _Slot) -> Request | None:
+    def take(self, slot: Slot) -> Request | None:
         """Return the oldest request that waits, now a run of `slot`, and have another slot see to the next one."""
         self._rousing = False
         if not self.waiting:
@@ -171,20 +171,20 @@ class GreenPool(Pool, Kills, Resizes):
             self._rouse()
         return request
 
-    def park(self, slot: _Slot) -> None:
+    def park(self, slot: Slot) -> None:
         """Wait for work."""
         self._idle.append(slot)
         self.hub.park()
         self._rousing = False
 
-    def claim(self, request: Request, slot: _Slot) -> bool:
+    def claim(self, request: Request, slot: Slot) -> bool:
         """Take a run that has ended out of the books; False if somebody else has: then it is not to be reported."""
         if self._running.get(request.key) is not slot:
             return False
         del self._running[request.key]
         return True
 
-    def leave(self, slot: _Slot) -> None:
+    def leave(self, slot: Slot) -> None:
         """Forget a slot that ends; should it have been roused, another one sees to what waits."""
         self._slots.discard(slot)
         self._rousing = False
@@ -204,7 +204,7 @@ class GreenPool(Pool, Kills, Resizes):
     def terminate(self, key: int, *, signal: str = "TERM") -> bool:
         return self._end(key, TaskRevokedError("terminated"))
 
-    def overrun(self, request: Request, slot: _Slot) -> None:
+    def overrun(self, request: Request, slot: Slot) -> None:
         """End a run that reached its hard limit; called in the hub."""
         if self._running.get(request.key) is slot:
             self._end(request.key, TimeLimitExceeded(request.time_limit))
@@ -269,7 +269,7 @@ class GreenPool(Pool, Kills, Resizes):
             self.hub.park()
 
 
-class _Slot:
+class Slot:
     """One greenlet of the pool."""
 
     __slots__ = ("abandoned", "greenlet", "pool", "request")
@@ -277,9 +277,9 @@ class _Slot:
     greenlet: Greenlet
 
     def __init__(self, pool: GreenPool) -> None:
-        self.pool = pool
+        self.pool: GreenPool = pool
         self.request: Request | None = None
-        self.abandoned = False
+        self.abandoned: bool = False
 
     def run(self) -> None:
         """Run one request after the other, until the pool is stopped or has too many slots, or gives this one up."""

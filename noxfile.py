@@ -367,7 +367,7 @@ def rewrite_version(root: Path, version: str) -> None:
     """Set the one version of every distribution under `root`, and the pins between them."""
     for path in (root / "pyproject.toml", *root.glob("core/pyproject.toml"), *root.glob("[pb]*/*/pyproject.toml")):
         text = re.sub(r'(?m)^version = "[^"]+"$', f'version = "{version}"', path.read_text())
-        path.write_text(re.sub(r'"(celeriac[a-z0-9-]*)==[^"]+"', rf'"\1=={version}"', text))
+        path.write_text(re.sub(r'"(celeriac[a-z0-9-]*)==[^";]+', rf'"\1=={version}', text))
 
 
 @nox.session(venv_backend="none")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tree import ROOT, Repository, noxfile, repository
+from tree import ROOT, Distribution, Repository, noxfile, repository
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,7 +34,7 @@ def install(bundle: Path, site: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: celeriac-{bundle.name}\nVersion: 0.1.0\n")
     lines = []
-    for group, entries in Repository(bundle.parent.parent).bundles[0].project["entry-points"].items():
+    for group, entries in Distribution(bundle).project["entry-points"].items():
         lines += [f"[{group}]", *(f"{name} = {target}" for name, target in entries.items())]
     (folder / "entry_points.txt").write_text("\n".join(lines))
 
@@ -60,16 +60,19 @@ def test_a_new_bundle_passes_its_contract_and_the_architecture_tests(clone: Path
 
 
 def test_a_new_bundle_is_an_extra_that_says_what_it_brings(clone: Path) -> None:
+    before = Repository(clone).umbrella.project
+
     copy(clone, "shelf")
     copy(clone, "attic")
 
-    umbrella = Repository(clone).umbrella
-    version = umbrella.project["version"]
-    assert umbrella.project["optional-dependencies"] == {
-        "attic": [f"celeriac-attic=={version}"],
-        "shelf": [f"celeriac-shelf=={version}"],
+    after = Repository(clone).umbrella.project
+    assert after["optional-dependencies"] == {
+        **before["optional-dependencies"],
+        "attic": [f"celeriac-attic=={after['version']}"],
+        "shelf": [f"celeriac-shelf=={after['version']}"],
     }
-    assert umbrella.project["entry-points"]["celeriac.extras"] == {"results.attic": "attic", "results.shelf": "shelf"}
+    brought = {"results.attic": "attic", "results.shelf": "shelf"}
+    assert after["entry-points"]["celeriac.extras"] == {**before["entry-points"]["celeriac.extras"], **brought}
     assert "acme" not in "".join(
         path.read_text().lower() for path in (clone / "bundles" / "shelf").rglob("*") if path.is_file()
     )
@@ -95,4 +98,5 @@ def test_a_release_changes_every_version_and_pin(clone: Path) -> None:
         assert distribution.project["version"] == "7.8.9"
         assert "0.1.0" not in text
         assert distribution is tree.core or "==7.8.9" in text
-    assert pytest_in(clone, "tests/architecture/test_distributions.py").returncode == 0
+    rules = pytest_in(clone, "tests/architecture/test_distributions.py")
+    assert rules.returncode == 0, rules.stdout

@@ -5,7 +5,8 @@ import pickle
 import pytest
 
 from celeriac.errors import ConfigurationError, InvalidMessage
-from celeriac.model.signature import Signature, signature, signatures
+from celeriac.model.signature import Signature, signature
+from celeriac.model.wireform import signatures
 
 
 class RecordingApp:

@@ -17,7 +17,7 @@ from celeriac.client.serialization import compress
 from celeriac.errors import EncodeError
 from celeriac.model.message import Message
 from celeriac.model.protocol import task_headers
-from celeriac.model.signature import signatures
+from celeriac.model.wireform import signatures
 from celeriac.spi.serializer import Serializer
 
 if TYPE_CHECKING:

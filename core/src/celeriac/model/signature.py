@@ -5,36 +5,17 @@ The wire form is Celery's: `task`, `args`, `kwargs`, `options`, `subtask_type` a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
-from celeriac.errors import ConfigurationError, InvalidMessage
+from celeriac.errors import ConfigurationError
+from celeriac.model.caller import SignatureApp
+from celeriac.model.wireform import as_list, check
 
-__all__ = ["Signature", "SignatureApp", "signature", "signatures"]
+__all__ = ["Signature", "signature"]
 
 R = TypeVar("R")
-
-
-class SignatureApp(Protocol):
-    """What a signature needs of an app. The client's `Celeriac` is one."""
-
-    def call_signature(self, signature: Signature[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run the task's function here and now."""
-
-    def apply_signature(self, signature: Signature[Any]) -> Any:
-        """Run the task here and now, as a worker would; return an EagerResult."""
-
-    def send_signature(self, signature: Signature[Any]) -> Any:
-        """Publish; return an AsyncResult."""
-
-    def result_of(self, signature: Signature[Any]) -> Any:
-        """Return the AsyncResult of a signature that has an id."""
-
-    def task_of(self, signature: Signature[Any]) -> Any:
-        """Return the registered task."""
-
-    def new_id(self) -> str:
-        """Return a fresh task id."""
 
 
 class Signature(dict[str, Any], Generic[R]):
@@ -93,7 +74,7 @@ class Signature(dict[str, Any], Generic[R]):
 
         Raises: InvalidMessage: a key is missing or malformed; says which.
         """
-        _check(data)
+        check(data)
         target = cls.types.get(data.get("subtask_type") or "")
         if target is not None and target is not cls:
             return target.from_dict(data, app)
@@ -266,7 +247,7 @@ class Signature(dict[str, Any], Generic[R]):
         return self
 
     def _append(self, key: str, link: Signature[Any]) -> Signature[Any]:
-        links = _as_list(self.options.get(key))
+        links = as_list(self.options.get(key))
         if link not in links:
             links.append(link)
         self.options[key] = links
@@ -275,9 +256,34 @@ class Signature(dict[str, Any], Generic[R]):
     def flatten_links(self) -> list[Signature[Any]]:
         """Return itself and everything linked to it on success, however deep."""
         flat: list[Signature[Any]] = [self]
-        for linked in _as_list(self.options.get("link")):
+        for linked in as_list(self.options.get("link")):
             flat += signature(linked, app=self._app).flatten_links()
         return flat
+
+    # -- the canvas, by name: it is a layer above -------------------------------------------------
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature[R]:
+        """Stamp it, and everything in it and linked to it, with these headers; return itself.
+
+        Args:
+            visitor: A `StampingVisitor`, which is asked for the stamps of each part.
+            append_stamps: Collect the values of a stamp that is there already in a list; else the new one replaces it.
+            headers: Stamps for all parts, by name.
+        """
+        _canvas("stamping").stamp(self, visitor, append_stamps, headers)
+        return self
+
+    def stamp_links(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Stamp what is linked to it, not itself; see `stamp`."""
+        _canvas("stamping").stamp_links(self, visitor, append_stamps, headers)
+
+    def to_mermaid(self) -> str:
+        """Return it as a flow chart of Mermaid."""
+        return str(_canvas("drawing").draw(self, "mermaid"))
+
+    def to_dot(self) -> str:
+        """Return it as a directed graph of Graphviz."""
+        return str(_canvas("drawing").draw(self, "dot"))
 
     # -- calls -------------------------------------------------------------------------------------
 
@@ -360,10 +366,8 @@ def signature(
     return Signature(str(getattr(task, "name", task)), args, kwargs, merged, immutable=immutable, app=app)
 
 
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, Mapping) else list(value)
+def _canvas(module: str) -> Any:
+    return importlib.import_module(f"celeriac.client.canvas.{module}")
 
 
 def _deep(value: Any) -> Any:
@@ -375,31 +379,3 @@ def _deep(value: Any) -> Any:
     if isinstance(value, list):
         return [_deep(part) for part in value]
     return value
-
-
-_PARTS: tuple[tuple[str, Any, str], ...] = (
-    ("args", (list, tuple), "an array"),
-    ("kwargs", dict, "a mapping"),
-    ("options", dict, "a mapping"),
-)
-
-
-def _check(data: Mapping[str, Any]) -> None:
-    if not isinstance(data.get("task"), str):
-        raise InvalidMessage("signature.task", "must be the name of a task")
-    for key, kinds, expected in _PARTS:
-        value = data.get(key)
-        if value is not None and not isinstance(value, kinds):
-            raise InvalidMessage(f"signature.{key}", f"must be {expected}, not {type(value).__name__}")
-
-
-def signatures(value: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
-    """Return one link or several in their wire form; None for none."""
-    if value is None:
-        return None
-    links = [value] if isinstance(value, Mapping) else list(value)
-    for link in links:
-        if not isinstance(link, Mapping):
-            raise TypeError(f"A link must be a signature, such as task.s(); got {link!r}.")
-        _check(link)
-    return [dict(link) for link in links] or None

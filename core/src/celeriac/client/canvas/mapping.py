@@ -10,7 +10,8 @@ from itertools import islice
 from typing import Any
 
 from celeriac.client.canvas.workflows import group
-from celeriac.model.signature import Signature, SignatureApp, signature
+from celeriac.model.caller import SignatureApp
+from celeriac.model.signature import Signature, signature
 
 __all__ = ["chunks", "xmap", "xstarmap"]
 

@@ -15,10 +15,21 @@ that a client would send is made when a task leads to the next step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from celeriac.client.canvas.shaping import (
+    Results,
+    flat,
+    flat_group,
+    freeze,
+    grouped,
+    handed_down,
+    linked,
+    pass_on,
+    with_options,
+)
 from celeriac.client.canvas.workflows import chain, chord, group
 from celeriac.client.groupresult import GroupResult
 from celeriac.client.result import AsyncResult
@@ -30,15 +41,13 @@ if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.client.context import Context
 
-__all__ = ["JOINS_QUEUE", "JOIN_TASK", "LIST_TASK", "Follow", "Plan", "Planner"]
+__all__ = ["JOINS_QUEUE", "JOIN_TASK", "LIST_TASK", "Follow", "Plan", "Planner", "ends_in_group"]
 
 JOIN_TASK = "celeriac.join"
 LIST_TASK = "celeriac.list"
 """Returns what it is given: the body of a group that something waits for."""
 JOINS_QUEUE = "celeriac.joins"
 """The queue of the messages of complete joins: what only workers of Celeriac know, no other may take and drop."""
-
-Results = AsyncResult[Any] | GroupResult[Any]
 
 _LAST = ("chord", "group_id", "group_index", "link")
 """Options that belong to what a workflow ends with."""
@@ -110,12 +119,12 @@ class Planner:
         return AsyncResult(options["task_id"], app=self.app, task_name=sig.task)
 
     def _chain(self, sig: chain, args: tuple[Any, ...], follow: Follow) -> Results:
-        steps = _flat(sig)
+        steps = flat(sig)
         if not steps:
             raise ValueError("An empty chain has nothing to run. Give it steps: chain(a.s(), b.s()).")
-        first, *rest = _grouped(steps)
-        _pass_on(sig.options, first, rest)
-        results = [_freeze(step, self.app) for step in rest]
+        first, *rest = grouped(steps)
+        pass_on(sig.options, first, rest)
+        results = [freeze(step, self.app) for step in rest]
         if rest:
             # What waits for the chain waits for its last step.
             own = rest[-1].options
@@ -126,19 +135,15 @@ class Planner:
             follow = Follow(chain=(*follow.chain, *reversed(rest)))
         given = () if sig.immutable else args
         previous = self.run(first, given, follow)
-        for result in results:
-            result.parent = previous
-            previous = result
-        return previous
+        return linked([previous, *results])
 
     def _group(self, sig: group, args: tuple[Any, ...], follow: Follow) -> Results:
-        members = _flat_group(sig)
+        members = [with_options(member, handed_down(sig)) for member in flat_group(sig)]
         id_ = sig.id or self.app.new_id()
         if follow.waits:
             return self._join(id_, members, args, None, follow)
         results = [
-            self.run(_with(member, sig.options), args, Follow(group_id=id_, group_index=place))
-            for place, member in enumerate(members)
+            self.run(member, args, Follow(group_id=id_, group_index=place)) for place, member in enumerate(members)
         ]
         return GroupResult(id_, results, app=self.app)
 
@@ -146,10 +151,12 @@ class Planner:
         if sig.body is None:
             raise ValueError("A chord without a body has nothing to wait for. Give it one: chord(header, body).")
         options = dict(sig.options)
-        body = _with(sig.body, {name: options.pop(name) for name in ("task_id", *_LAST) if name in options})
-        header_id = self.app.new_id()
-        members = _flat_group(group(sig.tasks))
-        return self._join(header_id, [_with(each, options) for each in members], args, _with(body, options), follow)
+        body = with_options(sig.body, {name: options.pop(name) for name in ("task_id", *_LAST) if name in options})
+        header_id = sig.header_id or self.app.new_id()
+        members = flat_group(group(sig.tasks))
+        return self._join(
+            header_id, [with_options(each, options) for each in members], args, with_options(body, options), follow
+        )
 
     def _join(
         self,
@@ -162,7 +169,7 @@ class Planner:
         """Plan members that something waits for; without a body, their list itself is what follows."""
         if body is None:
             body = Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=self.app)
-        result = _freeze(body, self.app)
+        result = freeze(body, self.app)
         if not members:
             return self.run(body, ([],), follow)
         followed = _followed(body, follow)
@@ -187,8 +194,7 @@ class Planner:
             self.run(member, args, Follow(chord=followed, group_id=id_, group_index=place))
             for place, member in enumerate(members)
         ]
-        result.parent = GroupResult(id_, results, app=self.app)
-        return result
+        return linked([GroupResult(id_, results, app=self.app), result])
 
 
 def _followed(body: Signature[Any], follow: Follow) -> Signature[Any]:
@@ -203,74 +209,11 @@ def _followed(body: Signature[Any], follow: Follow) -> Signature[Any]:
     return body
 
 
-def _with(sig: Signature[Any], options: Mapping[str, Any]) -> Signature[Any]:
-    """Return a copy with options of the workflow it is in, its own going first."""
-    copied = sig.clone()
-    for name, value in options.items():
-        if name != "task_id" or sig.id is None:
-            copied.options.setdefault(name, value)
-    return copied
-
-
-def _flat(sig: chain) -> list[Signature[Any]]:
-    """Return the steps of a chain, chains in it resolved, groups of one unrolled, groups of none left out between."""
-    found: list[Signature[Any]] = []
-    for step in sig.unchained():
-        single = step.unrolled if isinstance(step, group) else step
-        found += _flat(single) if isinstance(single, chain) else [single]
-    return found
-
-
-def _grouped(steps: Sequence[Signature[Any]]) -> list[Signature[Any]]:
-    """Make each group that a step follows a chord with that step as its body."""
-    found: list[Signature[Any]] = []
-    for step in reversed(steps):
-        if isinstance(step, group) and found:
-            found[0] = chord(step, found[0])
-        else:
-            found.insert(0, step)
-    return found
-
-
-def _flat_group(sig: group) -> list[Signature[Any]]:
-    """Return the members of a group, groups among them resolved, in order."""
-    found: list[Signature[Any]] = []
-    for member in sig.tasks:
-        if isinstance(member, group):
-            found += [_with(each, member.options) for each in _flat_group(member)]
-        else:
-            found.append(member)
-    return found
-
-
-def _pass_on(options: Mapping[str, Any], first: Signature[Any], rest: Sequence[Signature[Any]]) -> None:
-    """Give the options of a chain to its steps: the id and what waits to the last, all others to the first.
-
-    `link` and `link_error` are with the steps already (`chain.unchained`).
-    """
-    last = rest[-1] if rest else first
-    for name, value in options.items():
-        if name in ("link", "link_error"):
-            continue
-        target = last if name in ("task_id", "chord", "group_id", "group_index") else first
-        target.options.setdefault(name, value)
-
-
-def _freeze(sig: Signature[Any], app: Celeriac) -> Results:
-    """Fix the ids of what a signature ends with, however deep, and return its result."""
-    if isinstance(sig, chain) and sig.tasks:
-        steps = _grouped(_flat(sig))
-        _pass_on(sig.options, steps[0], steps[1:])
-        sig["options"] = {}
-        sig["kwargs"] = {"tasks": steps}
-        return _freeze(steps[-1], app)
-    if isinstance(sig, chord) and sig.body is not None:
-        if sig.id is not None:
-            sig.body.options.setdefault("task_id", sig.options.pop("task_id"))
-        return _freeze(sig.body, app)
-    id_ = cast(str, sig.options.setdefault("task_id", app.new_id()))
-    if isinstance(sig, group):
-        members = _flat_group(sig)
-        sig["kwargs"] = {"tasks": members}
-        return GroupResult(id_, [_freeze(each, app) for each in members], app=app)
-    return AsyncResult(id_, app=app, task_name=sig.task)
+def ends_in_group(sig: Signature[Any]) -> bool:
+    """Whether what a signature ends with are the members of a group, and not one task."""
+    if isinstance(sig, chord):
+        return sig.body is not None and ends_in_group(sig.body)
+    if not isinstance(sig, chain):
+        return isinstance(sig, group)
+    steps = flat(sig)
+    return bool(steps) and ends_in_group(steps[-1])

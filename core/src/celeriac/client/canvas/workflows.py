@@ -7,9 +7,14 @@ Their wire form is Celery's, with the members of a chain or a group under `kwarg
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from celeriac.model.signature import Signature, SignatureApp, signature
+from celeriac.model.caller import SignatureApp
+from celeriac.model.signature import Signature, signature
+from celeriac.model.wireform import as_list
+
+if TYPE_CHECKING:
+    from celeriac.client.app import Celeriac
 
 __all__ = ["chain", "chord", "group"]
 
@@ -44,6 +49,29 @@ class Workflow(Signature[Any]):
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Publish it, given `args`, with these options; return its result."""
         return self.apply_async(args, **options)
+
+    def freeze(
+        self,
+        task_id: str | None = None,
+        *,
+        group_id: str | None = None,
+        chord: Mapping[str, Any] | None = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Fix the ids of everything in it now, and return its result, as publishing it would.
+
+        `task_id` is that of the last step of a chain, of a chord's body, or of a group itself.
+        """
+        from celeriac.client.canvas.shaping import freeze  # noqa: PLC0415  it works on the classes of this module
+
+        fixed: dict[str, Any] = {"task_id": task_id, "group_id": group_id, "chord": chord, "root_id": root_id}
+        fixed |= {"parent_id": parent_id, "group_index": group_index}
+        for name, value in fixed.items():
+            if value is not None:
+                self.options.setdefault(name, value)
+        return freeze(self, cast("Celeriac", self.app))
 
 
 @Signature.register_type("chain")
@@ -94,9 +122,9 @@ class chain(Workflow):  # noqa: N801  the field's name, used like a function
     def unchained(self) -> list[Signature[Any]]:
         """Return copies of the steps with what is linked to the chain: callbacks to the last, errbacks to all."""
         steps = [step.clone() for step in self.tasks]
-        for callback in _as_list(self.options.get("link")):
+        for callback in as_list(self.options.get("link")):
             steps[-1].link(callback)
-        for errback in _as_list(self.options.get("link_error")):
+        for errback in as_list(self.options.get("link_error")):
             for step in steps:
                 step.link_error(errback)
         return steps
@@ -177,8 +205,13 @@ class chord(Workflow):  # noqa: N801  the field's name
     def from_dict(cls, data: Mapping[str, Any], app: SignatureApp | None = None) -> chord:
         """Return the chord that a mapping describes."""
         kwargs = data["kwargs"]
-        header = [signature(each, app=app) for each in kwargs["header"]]
+        given = kwargs["header"]
+        header = (
+            signature(given, app=app) if isinstance(given, Mapping) else [signature(each, app=app) for each in given]
+        )
         made = cls(header, kwargs.get("body"), app=app, **data.get("options") or {})
+        if isinstance(header, group) and header.id is not None:
+            made["kwargs"]["header"] = header
         made["kwargs"]["kwargs"] = dict(kwargs.get("kwargs") or {})
         made["args"] = tuple(data.get("args") or ())
         made["immutable"] = bool(data.get("immutable"))
@@ -187,7 +220,22 @@ class chord(Workflow):  # noqa: N801  the field's name
     @property
     def tasks(self) -> list[Signature[Any]]:
         """The members of the header, in order."""
-        return cast("list[Signature[Any]]", self["kwargs"]["header"])
+        header = self["kwargs"]["header"]
+        return header.tasks if isinstance(header, group) else cast("list[Signature[Any]]", header)
+
+    @property
+    def header_id(self) -> str | None:
+        """The id of the header as a group, once `freeze` fixed it."""
+        header = self["kwargs"]["header"]
+        return header.id if isinstance(header, group) else None
+
+    def frozen_header(self, group_id: str) -> group:
+        """Make the header a group with this id, if it has none yet, and return it."""
+        header = self["kwargs"]["header"]
+        if not isinstance(header, group):
+            header = self["kwargs"]["header"] = group(header, app=self._app)
+        header.options.setdefault("task_id", group_id)
+        return header
 
     @property
     def body(self) -> Signature[Any] | None:
@@ -230,9 +278,3 @@ class chord(Workflow):  # noqa: N801  the field's name
         if self.body is not None:
             self.body.link_error(errback)
         return errback
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, Mapping) else list(value)

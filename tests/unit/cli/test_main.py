@@ -126,10 +126,10 @@ def test_an_app_runs_the_command_line_itself(proj: str, capsys: pytest.CaptureFi
 
 
 def test_a_broker_that_is_not_installed_is_refused_with_those_that_are(run: Run, proj: str) -> None:
-    shown = run("-A", proj, "-b", "rediss://host", "queues")
+    shown = run("-A", proj, "-b", "pigeon://host", "queues")
 
     assert shown.exit_code == 64
-    assert "No transport 'rediss'" in shown.stderr
+    assert "No transport 'pigeon'" in shown.stderr
 
 
 def test_a_store_that_cannot_be_opened_ends_with_69(run: Run, proj: str, folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from celeriac.errors import InternalError, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celeriac.model.outcome import Outcome
 from celeriac.model.request import Request
-from celeriac.spi.pool import Kills, Pool, PoolCapabilities, PoolContext, Resizes
+from celeriac.spi.pool import Kills, Places, Pool, PoolCapabilities, PoolContext, Resizes
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["model_pool", "celeriac.testing.contracts.pool_tasks"])
@@ -52,7 +52,7 @@ class Child:
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-class ModelPool(Pool, Kills, Resizes):
+class ModelPool(Pool, Kills, Places, Resizes):
     capabilities = PoolCapabilities(
         soft_limits=True, hard_limits=True, terminates=True, resizes=True, recycles=True, processes=True
     )
@@ -113,6 +113,13 @@ class ModelPool(Pool, Kills, Resizes):
         with self.changed:
             slot = next((slot for slot in self.slots if slot.running is not None and slot.running.key == key), None)
             return slot is not None and slot.terminate()
+
+    def place(self, key: int) -> int | None:
+        with self.changed:
+            for slot in self.slots:
+                if slot.running is not None and slot.running.key == key and slot.child is not None:
+                    return slot.child.process.pid
+            return None
 
     def take(self, slot: Slot) -> Request | None:
         """Wait for a request; None ends the slot."""

@@ -33,6 +33,12 @@ EARLY = []
 def pid():
     return os.getpid()
 
+@app.task(track_started=True)
+def tracked():
+    while not (HERE / "go").exists():
+        time.sleep(0.02)
+    return os.getpid()
+
 @app.task
 def add(x, y):
     return x + y
@@ -166,6 +172,18 @@ def test_what_children_log_and_print_goes_to_the_log_of_the_worker_with_their_na
     assert len(said) == 2
     assert all("/ForkPoolWorker-" in line for line in said)
     assert any("MainProcess" in line for line in lines)
+
+
+def test_started_says_which_child_runs_a_task(program: Program) -> None:
+    program.start()
+    results = [program.call("tracked") for _ in range(2)]
+
+    eventually(lambda: all(result.state == "STARTED" for result in results), "both are told as started", 30)
+    told = [result.info["pid"] for result in results]
+    (program.home / "go").touch()
+
+    assert told == [result.get(timeout=30) for result in results]
+    assert sorted(told) == sorted(program.children())
 
 
 def test_a_warm_stop_waits_for_what_runs(program: Program) -> None:
@@ -320,6 +338,21 @@ def test_fresh_processes_import_the_app_and_do_the_same(program: Program) -> Non
     program.process.terminate()
     assert program.wait() == 0
     program.gone()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_fresh_processes_log_what_the_worker_logs_and_where(program: Program, form: str) -> None:
+    log = program.home / "worker.log"
+    arguments = ("--start-method", "spawn", "-l", "INFO", "--log-format", form, "-f", log.name)
+    program.start(*arguments, "worker_log_format=%(levelname)s of %(processName)s: %(message)s")
+
+    program.call("say", "one two three").get(timeout=30)
+
+    lines = log.read_text().splitlines()
+    said = [line for line in lines if "one two three" in line]
+    assert len(said) == 2
+    assert all(line.startswith("{") == (form == "json") for line in lines)
+    assert any("ready" in line for line in lines)
 
 
 def test_nothing_is_left_of_a_killed_worker_with_fresh_processes(program: Program) -> None:

@@ -57,6 +57,8 @@ class Collector(threading.Thread):
         self.settled: threading.Condition = threading.Condition(parts.lock)
         """Notified when a run has ended while somebody waits for that."""
         self.waiters: int = 0
+        self.telling: Run | None = None
+        """The run whose start the worker is being told."""
         self._parts = parts
         self._remains = Remains(parts)
         self._audit = Audit(parts.crew, parts.dispatch)
@@ -161,10 +163,12 @@ class Collector(threading.Thread):
         context = self._parts.context
         started = context.started
         for run in taken:
+            self.telling = run
             try:
                 started(run.request)
             except BaseException:  # a defect elsewhere must not take this thread with it
                 log.exception("started failed", extra={"event": "report_failed", "id": run.request.id})
+        self.telling = None
         if not endings:
             return
         outcomes = [
@@ -285,7 +289,7 @@ class Collector(threading.Thread):
         parts = self._parts
         self.lost = True
         members = list(parts.crew.members.values())
-        pids = {member.pid or member.slot.ready for member in members} - {0}
+        pids = {member.process for member in members} - {0}
         status = parts.brood.reap()
         await_end(pids)
         endings: list[Ending] = []

@@ -36,6 +36,11 @@ class Member(Struct, eq=False):
     damaged: bool = False
     """Whether its ring cannot be read any more."""
 
+    @property
+    def process(self) -> int:
+        """Its process id, from whoever told it first; 0 if nobody has."""
+        return self.pid or self.slot.ready
+
 
 class Crew:
     """Who is there, and who should be.
@@ -99,7 +104,7 @@ class Crew:
 
     def signal(self, member: Member, number: int) -> None:
         """Send a signal to a child, if it is still there."""
-        if pid := member.pid or member.slot.ready:
+        if pid := member.process:
             self.order([Order(orders.SIGNAL, member.slot.index, pid, int(number))])
 
     def note(self, news: Order) -> Member | None:
@@ -133,6 +138,7 @@ class Crew:
         for slot in self._slots.values():
             slot.close()
         self._slots.clear()
+        self.members.clear()
 
     def _missing(self) -> int:
         return self.wanted - (len(self.members) - len(self._dispatch.quits))

@@ -45,6 +45,8 @@ class Run(Struct, eq=False):
     """Whether its soft limit was reached."""
     ending: BaseException | None = None
     """Why it is being ended by force."""
+    pid: int = 0
+    """Of the process that ran it; 0 until it has ended."""
     kill_at: float | None = None
     """When it is killed if what was sent before has not ended it."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from celeriac.errors import TaskRevokedError, TimeLimitExceeded
 from celeriac_prefork.crew import Crew, Member
@@ -39,6 +39,21 @@ class Limits:
             run = self._dispatch.runs.get(member.slot.running)
             if run is not None:
                 yield member, run
+
+    def place(self, key: int) -> int | None:
+        """Return the process id of the child that has taken the request of a key; None if none has."""
+        for member in self._crew.members.values():
+            run = self._dispatch.runs.get(member.slot.claimed)
+            if run is not None and run.request.key == key:
+                return member.process
+        return None
+
+    def holder(self, run: Run) -> int:
+        """Return the process id of the child that has a run, or its outcome in its ring; 0 if none has yet."""
+        for member in self._crew.members.values():
+            if member.slot.claimed == run.number or run.number in _unread(member):
+                return member.process
+        return 0
 
     def enforce(self, now: float) -> float | None:
         """Do what is due by now; return when something will be due next. Both are of `time.monotonic`."""
@@ -77,11 +92,7 @@ class Limits:
         words = member.slot.words
         words[DOOMED] = run.number
         barrier()
-        try:
-            ended = words[0] != words[1] and run.number in member.slot.ring.numbers()
-        except Broken:
-            ended = False
-        if ended or member.slot.running != run.number:
+        if run.number in _unread(member) or member.slot.running != run.number:
             return False
         run.ending = why
         run.kill_at = time.monotonic() + GRACE_SECONDS
@@ -93,3 +104,13 @@ class Limits:
             run.kill_at = now + GRACE_SECONDS
             self._crew.signal(member, signal.SIGKILL)
         return run.kill_at or now
+
+
+def _unread(member: Member) -> Sequence[int]:
+    """Return the numbers of the runs whose outcomes are in the ring of a child."""
+    if member.slot.ring.is_empty():
+        return ()
+    try:
+        return member.slot.ring.numbers()
+    except Broken:
+        return ()

@@ -19,7 +19,7 @@ from signal import Signals
 
 from celeriac.errors import ConfigurationError, InternalError
 from celeriac.model.request import Request
-from celeriac.spi.pool import Kills, Pool, PoolContext, Resizes
+from celeriac.spi.pool import Kills, Places, Pool, PoolContext, Resizes
 from celeriac_prefork.brood import Brood, warn_of_threads
 from celeriac_prefork.child import Wear, Work
 from celeriac_prefork.collector import Collector
@@ -39,11 +39,14 @@ from celeriac_prefork.zygote import Handle
 
 __all__ = ["PreforkPool"]
 
+LOOKS = 50
+LOOK_SECONDS = 0.001
+"""How often, and how soon again, to look for the child of a run whose start is being told."""
 FAREWELL_SECONDS = 5.0
 """How long idle children may take to end (`worker_process_shutdown` and whatever else runs then)."""
 
 
-class PreforkPool(Pool, Kills, Resizes):
+class PreforkPool(Pool, Kills, Places, Resizes):
     """Runs tasks in `concurrency` child processes."""
 
     capabilities = CAPABILITIES
@@ -141,6 +144,21 @@ class PreforkPool(Pool, Kills, Resizes):
             found = self._parts.limits.terminate(key, Signals[signal if signal.startswith("SIG") else f"SIG{signal}"])
             self._collector.expect()
             return found
+
+    def place(self, key: int) -> int | None:
+        """Return the number of the process that runs a key; None if it does not run."""
+        for _ in range(LOOKS):
+            with self._lock:
+                if self._parts is None or self._collector is None:
+                    return None
+                told = self._collector.telling
+                if told is None or told.request.key != key:
+                    return self._parts.limits.place(key)
+                if pid := told.pid or self._parts.limits.holder(told):
+                    return pid
+            # The kernel has given it to a child, and is still writing it into the child's slot.
+            time.sleep(LOOK_SECONDS)
+        return None
 
     def resize(self, concurrency: int) -> None:
         with self._lock:

@@ -26,13 +26,14 @@ class Remains:
     def read(self, member: Member, endings: list[Ending]) -> int:
         """Read the ring of a child; return the highest number that was in it."""
         parts = self._parts
-        top = 0
+        top, pid = 0, member.process
         try:
             for kind, number, payload in member.slot.ring.take():
                 top = max(top, number)
                 run = parts.dispatch.finish(number)
                 if run is None:
                     continue
+                run.pid = pid
                 if run.ending is not None:
                     endings.append((run, run.ending))
                     continue
@@ -64,6 +65,7 @@ class Remains:
             taken = dispatch.taken_up_to(max(top, claimed if run is not None else 0))
             if run is not None:
                 dispatch.finish(claimed)
+                run.pid = member.process
                 self._parts.spool.drop(claimed)
                 how = f"The process that ran this task has ended: {status_text(status)}."
                 endings.append((run, run.ending or WorkerLostError(how)))

@@ -65,7 +65,7 @@ class Slot:
 
     @property
     def claimed(self) -> int:
-        """The number of the frame that the child received last. Only reliable while no child runs."""
+        """The number of the frame that the child received last. While a child receives one it may be wrong."""
         return int(_NUMBER.unpack_from(self.area)[0])
 
     @property

@@ -89,7 +89,8 @@ def main(arguments: list[str]) -> int:
         Zygote(left.control, lambda number: _spawn(left, number), left.spool.remove).serve()
         return 0
     multiprocessing.current_process().name = child_name(int(slot))
-    logging.basicConfig(level=plan.log_level, format=LOG_FORMAT)
+    if plan.rebuild.set_up_log is None:
+        logging.basicConfig(level=plan.log_level, format=LOG_FORMAT)
     return be_child(left, int(slot), int(parent), lambda: _work(plan.rebuild))
 
 

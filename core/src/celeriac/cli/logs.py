@@ -12,7 +12,7 @@ import logging.handlers
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -21,7 +21,7 @@ from celeriac.client.context import current_context
 from celeriac.config.masking import mask
 from celeriac.config.settings import Settings
 
-__all__ = ["JsonFormatter", "StreamToLog", "TextFormatter", "logging_to"]
+__all__ = ["JsonFormatter", "StreamToLog", "TextFormatter", "log_for_good", "logging_to"]
 
 _COLORS = {
     logging.DEBUG: "\033[34m",
@@ -151,6 +151,14 @@ def logging_to(
         root.handlers = before[0]
         root.setLevel(before[1])
         handler.close()
+
+
+_for_good = ExitStack()
+
+
+def log_for_good(conf: Settings, *, level: str, form: str | None, logfile: str | None, color: bool | None) -> None:
+    """Do as `logging_to` says until this process ends."""
+    _for_good.enter_context(logging_to(conf, level=level, form=form, logfile=logfile, color=color))
 
 
 def _form(conf: Settings, form: str | None, logfile: str | None, color: bool | None) -> str:

@@ -25,7 +25,7 @@ from celeriac.greenlets.sentinel import Sentinel
 from celeriac.model.outcome import Outcome
 from celeriac.model.request import Request
 from celeriac.spi.declaration import Option
-from celeriac.spi.pool import Kills, Pool, PoolContext, Resizes
+from celeriac.spi.pool import Kills, Places, Pool, PoolContext, Resizes
 
 __all__ = ["GreenPool", "Slot"]
 
@@ -38,7 +38,7 @@ LOOK_SECONDS = 0.005
 """How often `stop` looks whether the runs have ended."""
 
 
-class GreenPool(Pool, Kills, Resizes):
+class GreenPool(Pool, Kills, Places, Resizes):
     """Runs tasks on greenlets of the thread that starts it; every method is called in that thread.
 
     1. A slot is a greenlet that takes one request after the other from a deque, oldest first, and parks when it is
@@ -74,6 +74,7 @@ class GreenPool(Pool, Kills, Resizes):
         self.variables: Context = Context()
         self.coroutines: Coroutines | None = None
         self._slots: set[Slot] = set()
+        self._made = 0
         self._idle: list[Slot] = []
         self._rousing = False
         self._running: dict[int, Slot] = {}
@@ -141,6 +142,11 @@ class GreenPool(Pool, Kills, Resizes):
         self._wake_idle()  # those that are too many end; the others park again
         self._rouse()
 
+    def place(self, key: int) -> str | None:
+        """Return the name of the greenlet that runs a key, the pool's and a number; None if it does not run."""
+        slot = self._running.get(key)
+        return None if slot is None else slot.name
+
     def surplus(self) -> bool:
         """Whether there are more slots than there should be."""
         return len(self._slots) > self.concurrency
@@ -156,7 +162,8 @@ class GreenPool(Pool, Kills, Resizes):
             self.hub.resume(self._idle.pop().greenlet)
         elif len(self._slots) < self.concurrency:
             self._rousing = True
-            slot = Slot(self)
+            self._made += 1
+            slot = Slot(self, f"{self.library}-{self._made}")
             self._slots.add(slot)
             slot.greenlet = self.hub.spawn(slot.run)
 
@@ -272,12 +279,13 @@ class GreenPool(Pool, Kills, Resizes):
 class Slot:
     """One greenlet of the pool."""
 
-    __slots__ = ("abandoned", "greenlet", "pool", "request")
+    __slots__ = ("abandoned", "greenlet", "name", "pool", "request")
 
     greenlet: Greenlet
 
-    def __init__(self, pool: GreenPool) -> None:
+    def __init__(self, pool: GreenPool, name: str) -> None:
         self.pool: GreenPool = pool
+        self.name: str = name
         self.request: Request | None = None
         self.abandoned: bool = False
 

@@ -241,6 +241,8 @@ def rebuilt(rebuild: Rebuild) -> Executor:
     if rebuild.config is not None:
         app.config_from_object(*rebuild.config)
     app.conf.override(rebuild.overrides)
+    if rebuild.set_up_log is not None:
+        rebuild.set_up_log(app.conf)
     app.import_modules()
     app.finalize()
     return Executor(app, rebuild.hostname)

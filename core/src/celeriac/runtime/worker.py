@@ -49,8 +49,10 @@ from celeriac.spi.transport import Inspects
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 
     from celeriac.client.app import Celeriac
+    from celeriac.config.settings import Settings
 
 __all__ = ["Worker"]
 
@@ -81,6 +83,7 @@ class Worker:
         prefetch_multiplier: Messages to hold per slot; None is the setting, and then self-tuning.
         purge: Delete what waits on the queues before starting.
         app_path: Where another process can import the app from, as `-A` names it; None where none can.
+        set_up_log: What makes another process of this app log as this one does; see `Rebuild`.
         options: What plugins' command line options were given, by name; steps find it as `worker.options`.
     """
 
@@ -96,6 +99,7 @@ class Worker:
         prefetch_multiplier: int | None = None,
         purge: bool = False,
         app_path: str | None = None,
+        set_up_log: Callable[[Settings], None] | None = None,
         options: dict[str, Any] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -130,7 +134,7 @@ class Worker:
         )
         self.queues: list[Queue] = app.router.queues_to_consume(select=queues, exclude=exclude_queues)
         self._purge = purge
-        self.rebuild: Rebuild | None = _rebuild(app, app_path, self.hostname)
+        self.rebuild: Rebuild | None = _rebuild(app, app_path, self.hostname, set_up_log)
         refuse_what_pool_lacks(app, self.pool_name, self.pool_class.capabilities)
         self.hooks: Hooks = activate([*app.connections.chosen_plugins(), ("pool", self.pool_name)], conf.plugins)
         self.consumer_graph: Graph = Graph(
@@ -358,10 +362,18 @@ class Worker:
         return True
 
 
-def _rebuild(app: Celeriac, path: str | None, hostname: str) -> Rebuild | None:
+def _rebuild(
+    app: Celeriac, path: str | None, hostname: str, set_up_log: Callable[[Settings], None] | None
+) -> Rebuild | None:
     if path is None:
         return None
-    return Rebuild(app=path, hostname=hostname, config=app.conf.object_path, overrides=app.conf.overrides)
+    return Rebuild(
+        app=path,
+        hostname=hostname,
+        config=app.conf.object_path,
+        overrides=app.conf.overrides,
+        set_up_log=set_up_log,
+    )
 
 
 def default_pool() -> str:

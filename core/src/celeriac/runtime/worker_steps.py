@@ -32,7 +32,7 @@ from celeriac.runtime.pool_control import PoolControl
 from celeriac.runtime.prefetch import Prefetch
 from celeriac.runtime.rebalance import Rebalancer
 from celeriac.runtime.settler import Settler
-from celeriac.spi.pool import PoolContext
+from celeriac.spi.pool import Places, Pool, PoolContext
 from celeriac.spi.service import read_options
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class PoolStep(Step):
     def start(self, boot: Boot) -> None:
         worker, settler, conf = boot.get(WORKER), boot.get(SETTLER), boot.get(APP).conf
         executor, inflight = boot.get(EXECUTOR), boot.get(INFLIGHT)
-        pool = worker.pool_class(
+        pool: Pool = worker.pool_class(
             worker.concurrency,
             PoolContext(
                 execute=executor.execute,
@@ -108,7 +108,7 @@ class PoolStep(Step):
                 is_async=executor.is_async,
                 failed=_on_failure(inflight, executor),
                 report=settler.report,
-                started=_on_start(worker, inflight, settler, executor),
+                started=_on_start(worker, inflight, settler, executor, lambda: pool),
                 rebuild=worker.rebuild,
                 retire=worker.retire,
                 max_tasks_per_child=conf.worker_max_tasks_per_child,
@@ -144,7 +144,9 @@ def _options(worker: Worker) -> dict[str, Any]:
     return read_options(worker.pool_class.options, None, given, source="worker_pool_options")
 
 
-def _on_start(worker: Worker, inflight: Inflight, settler: Settler, executor: Executor) -> Callable[[Request], None]:
+def _on_start(
+    worker: Worker, inflight: Inflight, settler: Settler, executor: Executor, get_pool: Callable[[], Pool]
+) -> Callable[[Request], None]:
     """Return what a pool calls as each run begins; STARTED is recorded for the tasks that want it."""
     tracked = {name for name, task in worker.app.tasks.items() if task.track_started}
     note = inflight.started
@@ -152,12 +154,19 @@ def _on_start(worker: Worker, inflight: Inflight, settler: Settler, executor: Ex
     def started(request: Request) -> None:
         note(request.key)
         if request.task in tracked:
-            record = executor.recorder.started(check_headers(request.message.headers), os.getpid())
+            pid = _process_of(get_pool(), request.key)
+            record = executor.recorder.started(check_headers(request.message.headers), pid)
             settler.post([Verdict(delivery=None, records=(record,))])
 
     if tracked:
         return started
     return lambda request: note(request.key)
+
+
+def _process_of(pool: Pool, key: int) -> int:
+    """Return the number of the process that runs a key: a child's, or this one."""
+    place = pool.place(key) if isinstance(pool, Places) and pool.capabilities.processes else None
+    return place if isinstance(place, int) else os.getpid()
 
 
 def _on_failure(inflight: Inflight, executor: Executor) -> Callable[[Request, BaseException], Outcome]:

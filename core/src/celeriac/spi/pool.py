@@ -14,7 +14,8 @@ The contract, which `celeriac.testing.contracts.pool` checks:
    `hard_limits` ends a run that reaches its hard limit: its slot is free again within a second, and its outcome is what
    `failed` makes of TimeLimitExceeded. Whatever the run does after that is reported to nobody.
 9. A run whose slot dies is reported as what `failed` makes of WorkerLostError; no other run is harmed.
-10. `start` is called before the worker has a thread or a connection of its own, so that a pool may fork there.
+10. A pool that is `Places` knows the place of a run while `started` is told of it, and while it runs.
+11. `start` is called before the worker has a thread or a connection of its own, so that a pool may fork there.
 """
 
 from __future__ import annotations
@@ -67,13 +68,15 @@ class Rebuild(Struct, frozen=True, kw_only=True):
     """What a fresh process needs to run tasks: where the app is, as `-A` names it, and the worker's node name.
 
     `config` is the import path, and the namespace, of an object of settings; `overrides` are the settings that the
-    command line gave. Plain data, which can be pickled.
+    command line gave. `set_up_log` is given the settings of the app, and makes its process log as the worker does; None
+    leaves the log as it is. All of it can be pickled.
     """
 
     app: str
     hostname: str
     config: tuple[str, str | None] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    set_up_log: Callable[[Any], None] | None = None
 
 
 def _never(_: Request) -> bool:

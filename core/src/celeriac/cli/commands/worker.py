@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -107,7 +108,7 @@ def worker(
     TERM or Ctrl-C: finish what runs, then end. QUIT, or Ctrl-C again: end now; what runs goes back to its queue.
     """
     from celeriac.cli.environment import misspelt  # noqa: PLC0415  half of the time that `--help` would take
-    from celeriac.cli.logs import logging_to  # noqa: PLC0415  as above
+    from celeriac.cli.logs import log_for_good, logging_to  # noqa: PLC0415  as above
     from celeriac.runtime.hostname import expand_hostname  # noqa: PLC0415  as above
 
     if optimization is not None:
@@ -117,12 +118,15 @@ def worker(
         node = expand_hostname(hostname)
         terminal = sys.stderr  # before what is printed goes to the log
         context = click.get_current_context()
-        with (
-            pidfile(_for_node(pid_path, node)),
-            logging_to(
-                app.conf, level=loglevel.upper(), form=log_format, logfile=_for_node(logfile, node), color=context.color
-            ),
-        ):
+        path = _for_node(logfile, node)
+        log: dict[str, Any] = {
+            "level": loglevel.upper(),
+            "form": log_format,
+            "logfile": None if path is None else os.path.abspath(path),
+            "color": context.color,
+        }
+        with pidfile(_for_node(pid_path, node)), logging_to(app.conf, **log):
+            options["set_up_log"] = partial(log_for_good, **log)
             made = importing("The modules of tasks", _make, program, app, node, options)
             for sentence in misspelt(os.environ, app.conf, cast(click.Group, context.find_root().command)):
                 logger.warning("%s", sentence, extra={"event": "variable_unread"})
@@ -157,6 +161,7 @@ def _make(program: Program, app: Celeriac, node: str, options: dict[str, Any]) -
         queues=options.pop("queues"),
         exclude_queues=options.pop("exclude_queues"),
         purge=options.pop("purge"),
+        set_up_log=options.pop("set_up_log"),
         options=options,
     )
 

@@ -17,6 +17,7 @@ from celeriac.testing.contracts.pool_coroutines import CoroutinesContract
 from celeriac.testing.contracts.pool_endings import EndingsContract
 from celeriac.testing.contracts.pool_lifetimes import LifetimesContract
 from celeriac.testing.contracts.pool_limits import LimitsContract
+from celeriac.testing.contracts.pool_places import PlacesContract
 from celeriac.testing.contracts.pool_sizes import SizesContract
 from celeriac.testing.contracts.pool_work import WorkContract
 
@@ -28,6 +29,7 @@ class PoolContract(
     LimitsContract,
     EndingsContract,
     SizesContract,
+    PlacesContract,
     ChildrenContract,
     CoroutinesContract,
     LifetimesContract,

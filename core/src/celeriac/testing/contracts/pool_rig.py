@@ -19,7 +19,7 @@ from celeriac.model.message import Message
 from celeriac.model.outcome import Outcome
 from celeriac.model.record import SUCCESS
 from celeriac.model.request import Request
-from celeriac.spi.pool import Pool, PoolContext, RunsInMain
+from celeriac.spi.pool import Places, Pool, PoolContext, RunsInMain
 from celeriac.testing.contracts.pool_tasks import ASYNC_TASKS, aexecute, execute, failed, is_async
 from celeriac.testing.harness import PoolHarness
 
@@ -43,6 +43,8 @@ class PoolRig:
         """What the pool told; "late" is anything after `stop` had returned."""
         self.outcomes: list[Outcome] = []
         self.patience: float = harness.patience
+        self.places: dict[int, int | str | None] = {}
+        """Where each run was while its start was told, if the pool is `Places`."""
         self.most_slots: int = concurrency
         """The most slots that it had at any time."""
         self._folder = folder
@@ -151,9 +153,13 @@ class PoolRig:
         """Return what the tasks themselves wrote, "begin" or "end", and "gone" for a run that brought no outcome."""
         return [(what, key) for what, key, _ in self._lines()]
 
+    def processes(self) -> dict[int, int]:
+        """Return the number of the process that each run was in."""
+        return {key: pid for what, key, pid in self._lines() if what == "begin"}
+
     def pids(self) -> set[int]:
         """Return the numbers of the processes that tasks ran in."""
-        return {pid for what, _, pid in self._lines() if what == "begin"}
+        return set(self.processes().values())
 
     def running(self, trace: Sequence[tuple[str, int]]) -> list[int]:
         """Return how many ran at once after each line of a trace.
@@ -237,6 +243,8 @@ class PoolRig:
             self.exited = error
 
     def _on_started(self, request: Request) -> None:
+        if isinstance(self.pool, Places):
+            self.places[request.key] = self.pool.place(request.key)
         with self._lock:
             self.told.append(("late" if self._stopped else "started", request.key))
 

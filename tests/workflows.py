@@ -1,32 +1,65 @@
 """Random workflows, and a small interpreter that says what each must lead to.
 
-A recipe is a plain tree: ("task", kind, tag), ("chain", recipes), ("group", recipes), ("chord", recipes, recipe).
-Every task returns the list of its arguments, so that a result shows who was given what.
+A recipe is a plain tree:
+
+    ("task", kind, tag)           a call of the task `kind`
+    ("chain", recipes)            ("group", recipes)            ("chord", recipes, recipe)
+    ("linked", recipe, tag)       a callback on what a recipe ends with
+    ("guarded", recipe, tag)      an error callback on it
+
+Tasks that return anything return the list of their arguments, so that a result shows who was given what.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
 
 from celeriac import Celeriac, Signature, chain, chord, group
+from celeriac.errors import Ignore, Reject
 
-KINDS = ("mark", "mark", "mark", "again", "handed", "spread", "boom")
+EVERYWHERE = ("mark", "mark", "mark", "again", "handed", "spread", "fanned", "woven", "fixed", "silent")
+FAILING = ("boom", "dashed", "torn", "rejected", "ignored")
+KINDS = (*EVERYWHERE, *FAILING)
+"""What every way of running tasks knows."""
+UNSTARTED = ("expired", "revoked")
+"""What only workers refuse."""
+UNSTORED = ("silent", "ignored")
+"""Kinds that leave no result: only a join tells what became of them."""
+CHORD_ERROR = "ChordError"
+MARKS = {"handed": 2, "spread": 2, "fanned": 3, "woven": 3, "dashed": 1, "torn": 1}
+"""How often what takes the place of a run runs `mark`."""
+ERRORS = {
+    "boom": "ValueError {}",
+    "dashed": "ValueError {}",
+    "torn": CHORD_ERROR,
+    "rejected": "Reject not {}",
+}
 
 
 class Failed(Exception):
     """What the interpreter raises where a workflow fails.
 
-    `errors` are those that its caller may see: whichever member of a group fails first. A chord's own is None, that of
-    a task its tag.
+    `errors` are those that its caller may see, as `seen` names them: whichever member of a group fails first.
     """
 
-    def __init__(self, errors: set[int | None]) -> None:
+    def __init__(self, errors: set[str]) -> None:
         super().__init__(errors)
         self.errors = errors
+
+
+class Stopped(Exception):
+    """A task was ignored: its chain ends without a result, and a join gets None of it."""
+
+
+def seen(error: BaseException) -> str:
+    """Name an error as the interpreter does; the text of a chord's own names an id, which nobody can foretell."""
+    name = type(error).__name__
+    return name if name == CHORD_ERROR else f"{name} {error.args[0]}"
 
 
 def define(app: Celeriac, runs: Counter[tuple[str, int]]) -> None:
@@ -37,6 +70,11 @@ def define(app: Celeriac, runs: Counter[tuple[str, int]]) -> None:
         runs["mark", args[-1]] += 1
         return list(args)
 
+    @app.task(name="silent", ignore_result=True)
+    def silent(*args: Any) -> list[Any]:
+        runs["silent", args[-1]] += 1
+        return list(args)
+
     @app.task(name="again", bind=True, max_retries=2)
     def again(self: Any, *args: Any) -> list[Any]:
         runs["again", args[-1]] += 1
@@ -44,33 +82,83 @@ def define(app: Celeriac, runs: Counter[tuple[str, int]]) -> None:
             raise self.retry(countdown=0)
         return list(args)
 
-    @app.task(name="handed", bind=True)
-    def handed(self: Any, *args: Any) -> None:
-        runs["handed", args[-1]] += 1
-        self.replace(chain(mark.si(*args), mark.s(args[-1])))
+    @app.task(name="note")
+    def note(value: Any, tag: int) -> None:
+        runs["note", tag] += 1
 
-    @app.task(name="spread", bind=True)
-    def spread(self: Any, *args: Any) -> None:
-        runs["spread", args[-1]] += 1
-        self.replace(group(mark.si(args[-1]), mark.si(args[-1])))
+    @app.task(name="errnote")
+    def errnote(task_id: str, tag: int) -> None:
+        runs["errnote", tag] += 1
 
+    define_failing(app, runs)
+    define_replaced(app, runs, mark)
+
+
+def define_failing(app: Celeriac, runs: Counter[tuple[str, int]]) -> None:
     @app.task(name="boom")
     def boom(*args: Any) -> None:
         runs["boom", args[-1]] += 1
         raise ValueError(args[-1])
+
+    @app.task(name="ignored")
+    def ignored(*args: Any) -> None:
+        runs["ignored", args[-1]] += 1
+        raise Ignore("of no interest")
+
+    @app.task(name="rejected")
+    def rejected(*args: Any) -> None:
+        runs["rejected", args[-1]] += 1
+        raise Reject(f"not {args[-1]}", requeue=False)
+
+
+def define_replaced(app: Celeriac, runs: Counter[tuple[str, int]], mark: Any) -> None:
+    boom = app.tasks["boom"]
+
+    def replaced(name: str, make: Any) -> None:
+        @app.task(name=name, bind=True)
+        def run(self: Any, *args: Any) -> None:
+            runs[name, args[-1]] += 1
+            self.replace(make(args, args[-1]))
+
+    replaced("handed", lambda args, tag: chain(mark.si(*args), mark.s(tag)))
+    replaced("spread", lambda _, tag: group(mark.si(tag), mark.si(tag)))
+    replaced("fanned", lambda _, tag: chain(mark.si(tag), group(mark.s(tag), mark.s(tag))))
+    replaced("woven", lambda _, tag: chord([mark.si(tag), mark.si(tag)], mark.s(tag)))
+    replaced("dashed", lambda _, tag: chain(mark.si(tag), boom.si(tag), mark.si(tag)))
+    replaced("torn", lambda _, tag: group(mark.si(tag), boom.si(tag)))
 
 
 def build(app: Celeriac, recipe: Any) -> Signature[Any]:
     """Return the workflow of a recipe."""
     match recipe:
         case ("task", kind, tag):
-            return app.tasks[kind].s(tag)
+            return _call(app, kind, tag)
         case ("chain", steps):
             return chain(*[build(app, step) for step in steps])
         case ("group", members):
             return group([build(app, member) for member in members])
-        case (_, header, body):
+        case ("chord", header, body):
             return chord([build(app, member) for member in header], build(app, body))
+        case (what, inner, tag):
+            made = build(app, inner)
+            if what == "linked":
+                made.link(app.tasks["note"].s(tag))
+            else:
+                made.link_error(app.tasks["errnote"].s(tag))
+            return made
+
+
+def _call(app: Celeriac, kind: str, tag: int) -> Signature[Any]:
+    match kind:
+        case "fixed":
+            return app.tasks["mark"].si(tag)
+        case "expired":
+            return app.tasks["mark"].s(tag).set(expires=datetime(2020, 1, 1, tzinfo=UTC))
+        case "revoked":
+            id_ = app.new_id()
+            app.revoke([id_])
+            return app.tasks["mark"].s(tag).set(task_id=id_)
+    return app.tasks[kind].s(tag)
 
 
 @dataclass
@@ -78,61 +166,194 @@ class Interpreter:
     """Says what a recipe leads to: its value, or an error; and how often each task runs."""
 
     runs: Counter[tuple[str, int]] = field(default_factory=Counter)
+    links: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    guards: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def run(self, recipe: Any) -> Any:
+        """Return the value of a whole recipe.
+
+        Raises: Failed, Stopped.
+        """
+        return self.value(self._plain(recipe))
 
     def value(self, recipe: Any, *given: Any, followed: bool = False) -> Any:
         """Return the value; `followed` is whether something waits for it: then a group that fails is a chord's."""
         match recipe:
             case ("task", kind, tag):
                 return self._task(kind, tag, given)
-            case ("chain", steps):
+            case ("chain", _):
+                steps = _steps(recipe)
                 for place, step in enumerate(steps, 1):
-                    given = (self.value(_unrolled(step), *given, followed=followed or place < len(steps)),)
+                    rest = ("chain", steps[place:])
+                    given = (self._step(step, given, rest, followed=followed),)
                 return given[0]
             case ("group", members):
-                return self._joined(members, given) if followed else self._all(_flat(members), given)
+                return self._joined(members, given, None) if followed else self._all(_flat(members), given)
             case (_, header, body):
-                return self.value(body, self._joined(header, given), followed=followed)
+                return self.value(body, self._joined(header, given, body), followed=followed)
 
-    def _joined(self, members: list[Any], given: tuple[Any, ...]) -> list[Any]:
+    def _step(self, step: Any, given: tuple[Any, ...], rest: Any, *, followed: bool) -> Any:
+        last = not rest[1]
+        if step[0] == "group" and not last:
+            return self._joined(step[1], given, rest)
+        return self.value(step, *given, followed=followed or not last)
+
+    def _joined(self, members: list[Any], given: tuple[Any, ...], body: Any) -> list[Any]:
         try:
-            return self._all(_flat(members), given)
+            return self._all(_flat(members), given, joined=True)
         except Failed:
-            raise Failed({None}) from None
+            if body is not None:
+                self._skipped(body)
+            raise Failed({CHORD_ERROR}) from None
 
-    def _all(self, members: list[Any], given: tuple[Any, ...]) -> list[Any]:
+    def _all(self, members: list[Any], given: tuple[Any, ...], *, joined: bool = False) -> list[Any]:
         """Every member runs, whatever becomes of the others."""
-        values, failures = [], []
+        values: list[Any] = []
+        failures, stopped = [], False
         for member in members:
             try:
-                values.append(self.value(member, *given))
+                values.append(self.value(member, *given, followed=joined))
             except Failed as failed:
                 failures.append(failed)
+            except Stopped:
+                values.append(None)
+                stopped = True
         if failures:
             raise Failed({error for failed in failures for error in failed.errors})
+        if stopped and not joined:
+            raise Stopped
         return values
 
+    def _skipped(self, recipe: Any) -> None:
+        """Count the error callbacks of what would have begun next."""
+        match recipe:
+            case ("task", _, tag):
+                self._call("errnote", self.guards[tag])
+            case ("chain", _):
+                first, *rest = _steps(recipe)
+                self._skipped(first)
+                if first[0] == "group" and rest:
+                    self._skipped(("chain", rest))
+            case ("group", members):
+                for member in _flat(members):
+                    self._skipped(member)
+            case (_, header, body):
+                self._skipped(("group", header))
+                self._skipped(body)
+
     def _task(self, kind: str, tag: int, given: tuple[Any, ...]) -> Any:
-        args = [*given, tag]
-        self.runs[kind, tag] += 1
-        match kind:
-            case "again":
-                self.runs[kind, tag] += 1
-            case "handed":
-                self.runs["mark", tag] += 2
-                return [args, tag]
-            case "spread":
-                self.runs["mark", tag] += 2
-                return [[tag], [tag]]
-            case "boom":
-                raise Failed({tag})
-        return args
+        try:
+            value = self._returned(kind, tag, [*given, tag])
+        except Failed:
+            if kind not in ("rejected", *UNSTARTED):
+                self._call("errnote", self.guards[tag])
+            raise
+        self._call("note", self.links[tag])
+        return value
+
+    def _call(self, task: str, tags: list[int]) -> None:
+        self.runs.update((task, tag) for tag in tags)
+
+    def _returned(self, kind: str, tag: int, args: list[Any]) -> Any:
+        if kind in UNSTARTED:
+            raise Failed({f"TaskRevokedError {kind}"})
+        self.runs["mark" if kind == "fixed" else kind, tag] += 2 if kind == "again" else 1
+        self.runs["mark", tag] += MARKS.get(kind, 0)
+        self.runs["boom", tag] += kind in ("dashed", "torn")
+        if kind == "ignored":
+            raise Stopped
+        if kind in ERRORS:
+            raise Failed({ERRORS[kind].format(tag)})
+        values = {
+            "fixed": [tag],
+            "handed": [args, tag],
+            "spread": [[tag], [tag]],
+            "fanned": [[[tag], tag], [[tag], tag]],
+            "woven": [[[tag], [tag]], tag],
+        }
+        return values.get(kind, args)
+
+    # -- callbacks -----------------------------------------------------------------------------------------
+
+    def _plain(self, recipe: Any) -> Any:
+        """Return a recipe without links and guards, having noted which tasks they come to be on."""
+        match recipe:
+            case ("task", _, _):
+                return recipe
+            case ("chain" | "group" as kind, members):
+                return (kind, [self._plain(member) for member in members])
+            case ("chord", header, body):
+                return ("chord", [self._plain(member) for member in header], self._plain(body))
+            case (what, inner, number):
+                plain = self._plain(inner)
+                for tag in _ends(plain) if what == "linked" else _guarded(plain):
+                    (self.links if what == "linked" else self.guards)[tag].append(number)
+                return plain
 
 
-def _unrolled(step: Any) -> Any:
-    """A group of one is, in a chain, its member."""
-    while step[0] == "group" and len(step[1]) == 1:
-        (step,) = step[1]
-    return step
+def _ends(recipe: Any) -> list[int]:
+    """Return the tags of the tasks that a recipe ends with."""
+    match recipe:
+        case ("task", _, tag):
+            return [tag]
+        case ("chain", _):
+            return _ends(_steps(recipe)[-1])
+        case ("group", members):
+            return [tag for member in members for tag in _ends(member)]
+        case (_, _, body):
+            return _ends(body)
+
+
+def _guarded(recipe: Any) -> list[int]:
+    """Return the tags of the tasks that get an error callback: the steps of a chain, the body of a chord."""
+    match recipe:
+        case ("task", _, tag):
+            return [tag]
+        case ("chain", _):
+            return [tag for step in _steps(recipe) if step[0] != "group" for tag in _guarded(step)]
+        case (_, _, body):
+            return _guarded(body)
+
+
+def ends_in_group(recipe: Any) -> bool:
+    """Whether what a recipe ends with are several tasks."""
+    match recipe:
+        case ("task", _, _):
+            return False
+        case ("chain", _):
+            return ends_in_group(_steps(recipe)[-1])
+        case ("group", _):
+            return True
+        case (_, inner, _) if recipe[0] != "chord":
+            return ends_in_group(inner)
+        case (_, _, body):
+            return ends_in_group(body)
+
+
+def kinds(recipe: Any) -> set[str]:
+    """Return the kinds of the tasks of a recipe."""
+    match recipe:
+        case ("task", kind, _):
+            return {kind}
+        case (_, list(members)):
+            return {kind for member in members for kind in kinds(member)}
+        case ("chord", header, body):
+            return kinds(("group", [*header, body]))
+        case (_, inner, _):
+            return kinds(inner)
+    return set()
+
+
+def _steps(recipe: Any) -> list[Any]:
+    """The steps of a chain, chains in it resolved; a group of one is its member, but for one right after a group."""
+    found: list[Any] = []
+    for step in recipe[1]:
+        plain = step
+        composed = len(found) == 1 and found[0][0] == "group"  # as `group | group` always is a chord
+        while plain[0] == "group" and len(plain[1]) == 1 and not composed:
+            (plain,) = plain[1]
+        found += _steps(plain) if plain[0] == "chain" else [plain]
+    return found
 
 
 def _flat(members: list[Any]) -> list[Any]:
@@ -140,9 +361,9 @@ def _flat(members: list[Any]) -> list[Any]:
     return [inner for member in members for inner in (_flat(member[1]) if member[0] == "group" else [member])]
 
 
-def recipes(leaves: int = 12) -> st.SearchStrategy[Any]:
-    """Return the strategy of recipes; every task has a tag of its own."""
-    tasks = st.tuples(st.just("task"), st.sampled_from(KINDS), st.just(0))
+def recipes(leaves: int = 12, *, among: tuple[str, ...] = KINDS) -> st.SearchStrategy[Any]:
+    """Return the strategy of recipes; every task has a tag of its own. Each of them leaves a result."""
+    tasks = st.tuples(st.just("task"), st.sampled_from(among), st.just(0))
 
     def larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         some = st.lists(inner, min_size=1, max_size=4)
@@ -150,9 +371,20 @@ def recipes(leaves: int = 12) -> st.SearchStrategy[Any]:
             st.tuples(st.just("chain"), some),
             st.tuples(st.just("group"), some),
             st.tuples(st.just("chord"), some, inner),
+            st.tuples(st.sampled_from(("linked", "guarded")), inner, st.just(0)).map(_only_on_one),
         )
 
-    return st.recursive(tasks, larger, max_leaves=leaves).map(_numbered)
+    return st.recursive(tasks, larger, max_leaves=leaves).map(_told).map(_numbered)
+
+
+def _only_on_one(recipe: Any) -> Any:
+    """Leave out callbacks on several tasks, which are those of a group's members."""
+    return recipe[1] if ends_in_group(recipe[1]) else recipe
+
+
+def _told(recipe: Any) -> Any:
+    """Give a recipe that may leave no result of its own to a join, which tells of it."""
+    return ("chord", [recipe], ("task", "mark", 0)) if kinds(recipe) & set(UNSTORED) else recipe
 
 
 def _numbered(recipe: Any) -> Any:
@@ -166,7 +398,11 @@ def _numbered(recipe: Any) -> Any:
                 return ("task", kind, count)
             case (kind, members):
                 return (kind, [number(member) for member in members])
-            case (kind, header, body):
-                return (kind, [number(member) for member in header], number(body))
+            case ("chord", header, body):
+                return ("chord", [number(member) for member in header], number(body))
+            case (what, inner, _):
+                count += 1
+                mine = count
+                return (what, number(inner), mine)
 
     return number(recipe)

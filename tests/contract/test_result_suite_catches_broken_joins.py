@@ -69,6 +69,13 @@ class TellsOnce(Joins):
         return super().give(parts, tick, once=True)
 
 
+class TellsOfLateParts(Joins):
+    """Asks only whether the join is complete."""
+
+    def give(self, parts: Sequence[Part], tick: float, *, once: bool = False) -> list[Message]:
+        return super().give([*parts, *parts], tick, once=once)
+
+
 class OnlyCountsSuccesses(Joins):
     def open(self, joins: Sequence[Join], tick: float) -> None:
         super().open([replace(join, failures=join.size + 1) for join in joins], tick)
@@ -126,6 +133,7 @@ DEFECTS: dict[str, list[type[Joins]]] = {
     "a_member_counts_once_and_its_first_part_stands": [CountsRepetitions, TheLastPartStands],
     "the_same_part_twice_in_one_batch_counts_once": [CountsRepetitions],
     "a_complete_join_is_told_again_with_a_repeated_part_until_it_is_closed": [TellsOnce],
+    "a_part_that_comes_after_its_join_is_complete_tells_nothing_until_it_is_repeated": [TellsOfLateParts, TellsOnce],
     "a_failure_completes_a_join_that_needs_every_success": [OnlyCountsSuccesses],
     "a_join_may_wait_for_all_whatever_becomes_of_them": [FailsWithTheFirst, OnlyCountsSuccesses],
     "a_join_may_need_only_some_successes": [FailsWithTheFirst],

@@ -44,7 +44,9 @@ local function give_part(at)
   if redis.call('HSETNX', key, 'm:' .. ARGV[at + 1], given) == 1 then
     redis.call('HINCRBY', key, 'ended', 1)
     if ARGV[at + 3] == '+' then redis.call('HINCRBY', key, 'succeeded', 1) end
+    return false
   end
+  return true
 end
 
 local function complete_join(key, once)
@@ -67,12 +69,23 @@ local function close_join(key)
 end
 """
 )
-"""Lua functions for any script. `open_join(at)` and `give_part(at)` read from ARGV what `opening` and `giving` return;
+"""Lua functions for any script. `open_join(at)` and `give_part(at)` read from ARGV what `opening` and `giving` return,
+`give_part` answering whether the part had come before;
 `complete_join(key, once)` answers with queue, priority and envelope of the message of a complete join, with `once` only
 the first time; `close_join(key)` drops what its members gave."""
 
 _OPEN: Final = Script("open join", JOINS + "open_join(1)")
-_GIVE: Final = Script("give", JOINS + f"for at = 1, #ARGV, {GIVING} do give_part(at) end return complete_join(KEYS[1])")
+_GIVE: Final = Script(
+    "give",
+    JOINS
+    + f"""
+local before, again = complete_join(KEYS[1]), false
+for at = 1, #ARGV, {GIVING} do again = give_part(at) or again end
+if before and not again then return false end
+return complete_join(KEYS[1])
+""",
+)
+"""A part that comes when the join is complete tells of it only if it came before: its first try may have died."""
 _CLOSE: Final = Script("close join", JOINS + "close_join(KEYS[1])")
 
 

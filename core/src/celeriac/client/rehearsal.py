@@ -140,7 +140,8 @@ class Rehearsal:
 
     def _note(self, records: tuple[ResultRecord, ...], own: str | None = None) -> None:
         for record in records:
-            if record.id != own and record.id in self.ended:
+            known = self.ended.get(record.id)
+            if record.id != own and known is not None and known.state in READY_STATES:
                 continue
             # Written by this process in its own result serializer, which needs no leave to be read.
             document = self.app.codecs.loads(
@@ -148,6 +149,8 @@ class Rehearsal:
             )
             one = self.ended.setdefault(record.id, Ended(record.id, record.state))
             one.document, one.state = document, record.state
+            if record.id != own:
+                one.error = None  # of a run that something else has the place of
 
     def _follow(self, outcome: Outcome, one: Ended | None, *, again: str | None = None) -> None:
         self._joins.open(outcome.joins)

@@ -153,7 +153,8 @@ class Ending:
         reason = f"rejected by the task: {error.reason}"
         if error.requeue:
             return self._ended(run, REJECTED, action=Action.RELEASE, error=reason)
-        records = () if self._ignores(run) else (self.recorder.exception(run.headers, FAILURE, error),)
+        later = self.recorder.later_steps(run.headers, run.embed, FAILURE, error)
+        records = () if self._ignores(run) else (self.recorder.exception(run.headers, FAILURE, error), *later)
         parts = self._parts(run, FAILURE, error)
         return self._ended(run, REJECTED, action=Action.DEAD, records=records, parts=parts, error=reason)
 
@@ -167,6 +168,7 @@ class Ending:
             records=()
             if headers.ignores_result(self.ignores_result)
             else (self.recorder.exception(headers, FAILURE, error),),
+            parts=() if headers.group is None else (self.recorder.part(headers, FAILURE, error),),
             error=str(error),
         )
 
@@ -198,9 +200,9 @@ class Ending:
         )
 
     def _parts(self, run: Run, state: str, value: Any) -> list[Part]:
-        """Return what this run gives to the join it is a member of, and, where it failed, what its chain would have."""
+        """Return what this run gives to the join it is a member of, and, where its chain ends, what that would have."""
         own = [] if run.embed.chord is None else [self.recorder.part(run.headers, state, value)]
-        return own if state != FAILURE else [*own, *self.recorder.later_parts(run.headers, run.embed, state, value)]
+        return own if state == SUCCESS else [*own, *self.recorder.later_parts(run.headers, run.embed, state, value)]
 
     def _ignores(self, run: Run) -> bool:
         return run.headers.ignores_result(self.ignores_result)

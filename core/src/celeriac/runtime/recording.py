@@ -96,7 +96,7 @@ class Recorder:
         place = headers.group_index or 0
         return Part(join=headers.group or "", member=headers.id, place=place, succeeded=succeeded, payload=payload)
 
-    def later_parts(self, headers: TaskHeaders, embed: Embed, state: str, error: BaseException) -> list[Part]:
+    def later_parts(self, headers: TaskHeaders, embed: Embed, state: str, error: BaseException | None) -> list[Part]:
         """Return the part that the last step of a chain would have given, had the chain gone on."""
         if not embed.chain:
             return []

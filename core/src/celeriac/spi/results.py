@@ -119,8 +119,9 @@ class Joins(ABC):
     def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
         """Give parts to their joins; those of a join that is closed, or was never opened, are ignored.
 
-        Returns: the messages of the joins among them that are complete and not closed. The caller publishes them: one
-        that dies before comes again with the repetition of the part, so that a join is never forgotten.
+        Returns: the messages of the joins that became complete by these parts, and of those, complete and not closed,
+        to which one of the parts came before. The caller publishes them: one that dies before comes again with the
+        repetition of its part, so that a join is never forgotten. A part that is late tells nothing.
         """
 
     @abstractmethod

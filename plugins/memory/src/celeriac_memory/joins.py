@@ -47,15 +47,21 @@ class Joins:
                 heapq.heappush(self._expiries, (tick + join.expires_seconds, join.id))
 
     def give(self, parts: Sequence[Part], tick: float, *, once: bool = False) -> list[Message]:
-        """Return the messages of complete joins; with `once` only of those whose message was not returned so before."""
+        """Return the messages of joins that are complete by these parts, or to which one of them came before.
+
+        With `once` only of those whose message was not returned so before.
+        """
         self._expire(tick)
-        touched: dict[str, _Open] = {}
+        telling: dict[str, _Open] = {}
         for part in parts:
             known = self._known.get(part.join)
-            if known is not None and known.parts is not None:
-                known.parts.setdefault(part.member, part)
-                touched[part.join] = known
-        complete = [each for each in touched.values() if each.complete and not (once and each.told)]
+            if known is None or known.parts is None:
+                continue
+            late = known.complete and part.member not in known.parts
+            known.parts.setdefault(part.member, part)
+            if not late or once:
+                telling[part.join] = known
+        complete = [each for each in telling.values() if each.complete and not (once and each.told)]
         if once:
             for each in complete:
                 each.told = True

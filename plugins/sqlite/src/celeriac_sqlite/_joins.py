@@ -48,20 +48,33 @@ def open_all(transaction: Transaction, joins: Sequence[Join], now: float) -> Non
 
 
 def give(transaction: Transaction, parts: Sequence[Part], *, once: bool) -> list[Message]:
-    """Give parts to their joins; return the messages of those that are complete.
+    """Give parts to their joins; return the messages of those that are complete by them, or had one of them before.
 
     With `once`, the caller publishes them in this transaction: none is returned a second time.
     """
     connection = transaction.connection
+    ids = list(dict.fromkeys(part.join for part in parts))
+    late = set() if once else _late(connection, parts, ids)
     connection.executemany(
         _GIVE, [(part.member, part.place, part.succeeded, part.payload, part.join) for part in parts]
     )
-    ids = list(dict.fromkeys(part.join for part in parts))
     affect(connection, _COUNT, ids)
     complete = select(connection, _COMPLETE, ids, 0 if once else 1)
     if once and complete:
         affect(connection, "UPDATE joining SET state = 1 WHERE id IN (??)", [id_ for id_, _, _ in complete])
-    return [decode_text(text, body) for _, text, body in complete]
+    return [decode_text(text, body) for id_, text, body in complete if id_ not in late]
+
+
+def _late(connection: sqlite3.Connection, parts: Sequence[Part], ids: Sequence[str]) -> set[str]:
+    """Return the joins that were complete before and to which none of these parts was given yet."""
+    complete = {id_ for id_, _, _ in select(connection, _COMPLETE, ids, 1)}
+    query = "SELECT 1 FROM part WHERE joining = ? AND member = ?"
+    again = {
+        part.join
+        for part in parts
+        if part.join in complete and connection.execute(query, (part.join, part.member)).fetchone()
+    }
+    return complete - again
 
 
 def read(connection: sqlite3.Connection, id_: str) -> list[Part]:

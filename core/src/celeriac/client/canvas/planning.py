@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.client.context import Context
 
-__all__ = ["JOINS_QUEUE", "JOIN_TASK", "LIST_TASK", "Follow", "Plan", "Planner", "ends_in_group"]
+__all__ = ["JOINS_QUEUE", "JOIN_TASK", "LIST_TASK", "Follow", "Plan", "Planner"]
 
 JOIN_TASK = "celeriac.join"
 LIST_TASK = "celeriac.list"
@@ -207,13 +207,3 @@ def _followed(body: Signature[Any], follow: Follow) -> Signature[Any]:
     if follow.group_id is not None:
         options.update(group_id=follow.group_id, group_index=follow.group_index)
     return body
-
-
-def ends_in_group(sig: Signature[Any]) -> bool:
-    """Whether what a signature ends with are the members of a group, and not one task."""
-    if isinstance(sig, chord):
-        return sig.body is not None and ends_in_group(sig.body)
-    if not isinstance(sig, chain):
-        return isinstance(sig, group)
-    steps = flat(sig)
-    return bool(steps) and ends_in_group(steps[-1])

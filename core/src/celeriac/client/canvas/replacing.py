@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celeriac.client.canvas.planning import JOINS_QUEUE, LIST_TASK, Follow, Planner
-from celeriac.client.canvas.workflows import chord, group
+from celeriac.client.canvas.shaping import ends_in_group
 from celeriac.errors import Ignore
 from celeriac.model.signature import Signature, signature
 
@@ -29,9 +29,10 @@ def replace(app: Celeriac, context: Context, sig: Mapping[str, Any]) -> NoReturn
     if context.called_directly or context.id is None:
         raise RuntimeError("Only a run of a worker can be replaced. Called directly, a task returns its value.")
     successor: Signature[Any] = signature(sig, app=app).clone()
-    if isinstance(successor, group):
+    if ends_in_group(successor):
         # What waits for one result gets one: the list.
-        successor = chord(successor, Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=app), app=app)
+        listed: Signature[Any] = Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=app)
+        successor = successor.__or__(listed)  # as dicts see it, `|` were a dict
     for callback in context.callbacks or ():
         successor.link(signature(callback, app=app))
     for errback in context.errbacks or ():

@@ -14,11 +14,23 @@ from celeriac.client.canvas.workflows import chain, chord, group
 from celeriac.client.groupresult import GroupResult
 from celeriac.client.result import AsyncResult
 from celeriac.model.signature import Signature
+from celeriac.model.wireform import as_list
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
 
-__all__ = ["Results", "flat", "flat_group", "freeze", "grouped", "handed_down", "linked", "pass_on", "with_options"]
+__all__ = [
+    "Results",
+    "ends_in_group",
+    "flat",
+    "flat_group",
+    "freeze",
+    "grouped",
+    "handed_down",
+    "linked",
+    "pass_on",
+    "with_options",
+]
 
 Results = AsyncResult[Any] | GroupResult[Any]
 
@@ -30,7 +42,9 @@ def flat(sig: chain) -> list[Signature[Any]]:
     """Return the steps of a chain, chains in it resolved, groups of one unrolled."""
     found: list[Signature[Any]] = []
     for step in sig.unchained():
-        single = step.unrolled if isinstance(step, group) else step
+        single = step
+        if isinstance(step, group) and len(step.tasks) == 1:
+            single = with_options(step.tasks[0], step.options)
         found += flat(single) if isinstance(single, chain) else [single]
     return found
 
@@ -57,11 +71,28 @@ def flat_group(sig: group) -> list[Signature[Any]]:
     return found
 
 
+def ends_in_group(sig: Signature[Any]) -> bool:
+    """Whether what a signature ends with are the members of a group, and not one task."""
+    if isinstance(sig, chord):
+        return sig.body is not None and ends_in_group(sig.body)
+    if not isinstance(sig, chain):
+        return isinstance(sig, group)
+    steps = flat(sig)
+    return bool(steps) and ends_in_group(steps[-1])
+
+
 def with_options(sig: Signature[Any], options: Mapping[str, Any]) -> Signature[Any]:
-    """Return a copy with options of the workflow it is in, its own going first."""
+    """Return a copy with options of the workflow it is in, its own going first; callbacks are added to its own."""
     copied = sig.clone()
     for name, value in options.items():
-        copied.options.setdefault(name, value)
+        if name == "link":
+            for callback in as_list(value):
+                copied.link(callback)
+        elif name == "link_error":
+            for errback in as_list(value):
+                copied.link_error(errback)
+        else:
+            copied.options.setdefault(name, value)
     return copied
 
 

@@ -90,6 +90,16 @@ class Joining(ResultStoreTests):
         assert again == ["complete g"]
         assert _give(store, part("g", 1)) == []
 
+    def test_a_part_that_comes_after_its_join_is_complete_tells_nothing_until_it_is_repeated(
+        self, bench: ResultsBench
+    ) -> None:
+        store = _store(bench)
+        store.open_joins([join("g", 3)], timeout=TIMEOUT)
+
+        answers = [_give(store, part("g", place, succeeded=place != 0)) for place in (0, 1, 1)]
+
+        assert answers == [["complete g"], [], ["complete g"]]
+
     def test_a_failure_completes_a_join_that_needs_every_success(self, bench: ResultsBench) -> None:
         store = _store(bench)
         store.open_joins([join("g", 3)], timeout=TIMEOUT)

@@ -37,6 +37,7 @@ CeleriacError
 │   └── Reject
 ├── TaskError                     what a caller learns about a task
 │   ├── TimeoutError              no result in time (also the built-in TimeoutError)
+│   ├── IncompleteStream          a tree of results that is not complete yet
 │   ├── TaskRevokedError
 │   ├── MaxRetriesExceededError
 │   ├── SoftTimeLimitExceeded
@@ -69,6 +70,7 @@ __all__ = [
     "Ignore",
     "IncompatiblePlugin",
     "IncompatibleStore",
+    "IncompleteStream",
     "InternalError",
     "InvalidMessage",
     "InvalidSetting",
@@ -438,6 +440,10 @@ class TaskError(CeleriacError):
 
 class TimeoutError(TaskError, builtins.TimeoutError):  # noqa: A001  the field's name for it, and a kind of the built-in
     """No result within the time the caller was ready to wait; the task goes on."""
+
+
+class IncompleteStream(TaskError):
+    """Something in a tree of results has not ended, so what it leads to is not known yet."""
 
 
 class TaskRevokedError(TaskError):

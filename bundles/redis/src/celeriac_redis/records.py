@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from celeriac.errors import EncodeError
-from celeriac.model.record import FAILURE, REVOKED, SUCCESS, ResultRecord
+from celeriac.model.record import FAILURE, GROUP_PREFIX, REVOKED, SAVED, SUCCESS, ResultRecord
 from celeriac_redis.link import Script
 
-__all__ = ["KEY_PREFIX", "PUT", "STORE", "Row", "record_of", "row_of"]
+__all__ = ["KEY_PREFIX", "PUT", "STORE", "Row", "key_of", "record_of", "row_of"]
 
 KEY_PREFIX: Final = "celery-task-meta-"
 MOST_BYTES: Final = 512 << 20
@@ -113,7 +113,12 @@ def row_of(record: ResultRecord, prefix: str, limit: int) -> Row:
         payload = b"%s%s\n%s" % (_MARK, json.dumps(header, separators=(",", ":")).encode(), payload)
     lifetime = record.expires_seconds
     px = 0 if lifetime is None else max(1, round(lifetime * 1000))
-    return _row((prefix + record.id, payload, px, _RANKS.get(record.state, 0)))
+    return _row((key_of(record.id, prefix), payload, px, _RANKS.get(record.state, 0)))
+
+
+def key_of(id_: str, prefix: str) -> str:
+    """Return the key of a record; `prefix` is what those of tasks begin with. A saved group has one of its own kind."""
+    return prefix[: -len(KEY_PREFIX)] + id_ if id_.startswith(GROUP_PREFIX) else prefix + id_
 
 
 def record_of(id_: str, raw: bytes) -> ResultRecord | None:
@@ -131,7 +136,9 @@ def record_of(id_: str, raw: bytes) -> ResultRecord | None:
     kind = _kind(raw)
     state = _state(raw, kind)
     if state is None:
-        return None
+        if not id_.startswith(GROUP_PREFIX):
+            return None
+        state = SAVED  # as Celery writes it: without
     content_type, content_encoding = kind
     return ResultRecord(id=id_, state=state, payload=raw, content_type=content_type, content_encoding=content_encoding)
 

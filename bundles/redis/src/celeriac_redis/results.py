@@ -15,7 +15,7 @@ from celeriac_redis import joins as kept
 from celeriac_redis.link import Link
 from celeriac_redis.location import Location, locate
 from celeriac_redis.plugin import RESULT_CAPABILITIES, RESULT_OPTIONS
-from celeriac_redis.records import KEY_PREFIX, PUT, Row, record_of, row_of
+from celeriac_redis.records import KEY_PREFIX, PUT, Row, key_of, record_of, row_of
 from celeriac_redis.subscription import Subscription
 
 __all__ = ["RedisResultStore"]
@@ -70,7 +70,7 @@ class RedisResultStore(ResultStore, Waits, Joins):
         end = self.clock.monotonic() + timeout
         found: dict[str, ResultRecord] = {}
         for chunk in _chunks(ids):
-            keys = [self.prefix + id_ for id_ in chunk]
+            keys = [key_of(id_, self.prefix) for id_ in chunk]
             left = end - self.clock.monotonic()
             if self._link.is_cluster:
                 values = self._link.pipeline([(b"GET", key) for key in keys], timeout=left)
@@ -86,7 +86,7 @@ class RedisResultStore(ResultStore, Waits, Joins):
         end = self.clock.monotonic() + timeout
         gone = 0
         for chunk in _chunks(ids):
-            commands = [(b"UNLINK", self.prefix + id_) for id_ in chunk]
+            commands = [(b"UNLINK", key_of(id_, self.prefix)) for id_ in chunk]
             gone += sum(self._link.pipeline(commands, timeout=end - self.clock.monotonic()))
         return gone
 

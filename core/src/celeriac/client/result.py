@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from celeriac.client.context import may_join
+from celeriac.client.resulttree import ResultTree
 from celeriac.client.state import get_current_app
 from celeriac.errors import TimeoutError as ResultTimeout
 from celeriac.errors import Unsupported
@@ -15,6 +16,7 @@ from celeriac.model.record import FAILURE, PENDING, PROPAGATE_STATES, READY_STAT
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
+    from celeriac.client.groupresult import GroupResult
 
 __all__ = ["AsyncResult", "result_from_tuple"]
 
@@ -27,13 +29,15 @@ JOIN_IN_TASK = (
 )
 
 
-class AsyncResult(Generic[R]):
+class AsyncResult(ResultTree, Generic[R]):
     """The result of one task, by its id. Two are equal if their ids are.
 
     `get()` waits; `await result` does in a coroutine. Everything else asks the result store once and never waits;
     what is ready is not asked for again.
     """
 
+    is_group: ClassVar[bool] = False
+    """Whether it is that of a group."""
     ignored = False
     """Whether it was published with `ignore_result`: nothing will ever be stored."""
 
@@ -43,7 +47,7 @@ class AsyncResult(Generic[R]):
         *,
         app: Celeriac | None = None,
         task_name: str | None = None,
-        parent: AsyncResult[Any] | None = None,
+        parent: AsyncResult[Any] | GroupResult[Any] | None = None,
     ) -> None:
         if not id:
             raise ValueError(f"AsyncResult needs the id of a task, not {id!r}.")
@@ -114,8 +118,8 @@ class AsyncResult(Generic[R]):
         return self._document().get("traceback")
 
     @property
-    def children(self) -> list[AsyncResult[Any]]:
-        """The results of the tasks this one started."""
+    def children(self) -> list[Any]:
+        """The results of the tasks and workflows that it started and that followed it; known once it has ended."""
         return [result_from_tuple(child, self.app) for child in self._document().get("children") or ()]
 
     @property
@@ -336,11 +340,17 @@ def _raisable(value: Any, document: Mapping[str, Any]) -> BaseException:
     return value
 
 
-def result_from_tuple(value: Any, app: Celeriac | None = None) -> AsyncResult[Any]:
-    """Return the result that `as_tuple` wrote."""
-    if isinstance(value, AsyncResult):
-        return value
+def result_from_tuple(value: Any, app: Celeriac | None = None) -> AsyncResult[Any] | GroupResult[Any]:
+    """Return the result, of a task or of a group, that `as_tuple` wrote."""
+    if isinstance(value, ResultTree):
+        return value  # type: ignore[return-value]  # there are two of them
     if isinstance(value, str):
         return AsyncResult(value, app=app)
-    (task_id, parent), _ = value
-    return AsyncResult(task_id, app=app, parent=result_from_tuple(parent, app) if parent else None)
+    own, members = value
+    own_id, parent = (own, None) if isinstance(own, str) else own
+    before = result_from_tuple(parent, app) if parent else None
+    if members is None:
+        return AsyncResult(own_id, app=app, parent=before)
+    from celeriac.client.groupresult import GroupResult  # noqa: PLC0415  it is made of these results
+
+    return GroupResult(own_id, [result_from_tuple(each, app) for each in members], parent=before, app=app)

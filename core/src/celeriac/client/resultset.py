@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from celeriac.client.context import may_join
 from celeriac.client.result import JOIN_IN_TASK, AsyncResult
@@ -64,17 +64,25 @@ class ResultSet(Generic[R]):
 
     def _refresh(self) -> None:
         """Read what is not known to be ready, all at once."""
-        unknown = {each.id: each for each in self.results if each.pending}
+        unknown = {each.id: each for each in self._leaves if each.pending}
         for task_id, record in (self.app.waiter.read(list(unknown)) if unknown else {}).items():
             unknown[task_id].keep(record)
 
-    def _ready(self) -> list[AsyncResult[R]]:
+    @property
+    def _leaves(self) -> list[AsyncResult[Any]]:
+        """The results of tasks, those of groups among the members resolved."""
+        leaves: list[AsyncResult[Any]] = []
+        for member in cast("list[Any]", self.results):
+            leaves += member._leaves if member.is_group else [member]
+        return leaves
+
+    def _ready(self) -> list[AsyncResult[Any]]:
         self._refresh()
-        return [each for each in self.results if not each.pending]
+        return [each for each in self._leaves if not each.pending]
 
     def ready(self) -> bool:
         """Whether all have ended."""
-        return len(self._ready()) == len(self.results)
+        return len(self._ready()) == len(self._leaves)
 
     def waiting(self) -> bool:
         """Whether any has not ended."""
@@ -82,15 +90,26 @@ class ResultSet(Generic[R]):
 
     def successful(self) -> bool:
         """Whether all have returned."""
-        return self.completed_count() == len(self.results)
+        return sum(each.successful() for each in self._ready()) == len(self._leaves)
 
     def failed(self) -> bool:
         """Whether any has raised."""
         return any(each.failed() for each in self._ready())
 
     def completed_count(self) -> int:
-        """How many have returned."""
-        return sum(each.successful() for each in self._ready())
+        """How many of the members have returned; one that is a group has if all of it has."""
+        done = {each.id for each in self._ready() if each.successful()}
+        members = cast("list[Any]", self.results)
+        return sum(done.issuperset(leaf.id for leaf in (each._leaves if each.is_group else [each])) for each in members)
+
+    def maybe_throw(self, propagate: bool = True) -> None:
+        """Raise what a task that has ended raised, the first of them in order; nothing without `propagate`."""
+        for each in self._ready():
+            each.maybe_throw(propagate)
+
+    def throw(self) -> None:
+        """Raise what a task raised, if one that has ended did."""
+        self.maybe_throw()
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -145,7 +164,7 @@ class ResultSet(Generic[R]):
 
     def revoke(self) -> None:
         """Have workers drop those that have not started."""
-        self.app.revoke([each.id for each in self.results])
+        self.app.revoke([each.id for each in self._leaves])
 
     # -- as a collection ---------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 __all__ = [
     "EXCEPTION_STATES",
     "FAILURE",
+    "GROUP_PREFIX",
     "IGNORED",
     "PENDING",
     "PROPAGATE_STATES",
@@ -15,6 +16,7 @@ __all__ = [
     "REJECTED",
     "RETRY",
     "REVOKED",
+    "SAVED",
     "STARTED",
     "SUCCESS",
     "ResultRecord",
@@ -30,13 +32,22 @@ REJECTED = "REJECTED"
 RETRY = "RETRY"
 IGNORED = "IGNORED"
 
+SAVED = "SAVED"
+"""The state of the record of a saved group: one that is never ready, so that a later one always replaces it."""
+GROUP_PREFIX = "celery-taskset-meta-"
+"""What the ids of records of saved groups begin with; the group's id follows.
+
+A store that others read uses the whole id as it stands for its key or file, where it puts `celery-task-meta-` in front
+of a task's id: that is where Celery's clients look.
+"""
+
 READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
 EXCEPTION_STATES = frozenset({RETRY, FAILURE, REVOKED})
 PROPAGATE_STATES = frozenset({FAILURE, REVOKED})
 
 
 class ResultRecord(Struct, frozen=True, kw_only=True, gc=False):
-    """The state of one task as it is stored.
+    """The state of one task as it is stored, or the members of a saved group, by the prefix of its id.
 
     `payload` is the whole result document (`status`, `result`, `traceback`, …) in the result serializer's bytes,
     exactly what a Celery client would read. `expires_seconds` counts from the moment it is stored; None keeps it.

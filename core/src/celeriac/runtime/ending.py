@@ -81,7 +81,7 @@ class Ending:
         plan = after_success(self.app, context, context.embed, value)
         records: tuple[ResultRecord, ...] = ()
         if not self._ignores(run):
-            children = _children(context, plan.messages)
+            children = _children(context, plan.children)
             records = (self.recorder.success(run.headers, value, children, extended=self._extended(run)),)
         parts = self._parts(run, SUCCESS, value)
         outcome = self._ended(run, SUCCESS, records=records, followups=plan.messages, joins=plan.joins, parts=parts)
@@ -232,9 +232,8 @@ def _traceback(error: BaseException) -> str:
         return f"{type(error).__name__}: {safe_repr(error)}"
 
 
-def _children(context: Context, followups: Sequence[Message]) -> list[Any]:
+def _children(context: Context, followed: Sequence[Any]) -> list[Any]:
     """Return what a result document says of the tasks this one started."""
-    if not context.children and not followups:
+    if not context.children and not followed:
         return []
-    sent = [[[message.headers["id"], None], None] for message in followups]
-    return [*(child.as_tuple() for child in context.children), *sent]
+    return [*(child.as_tuple() for child in context.children), *followed]

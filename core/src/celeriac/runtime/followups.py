@@ -40,12 +40,14 @@ def after_success(app: Celeriac, context: Context, embed: Embed, value: Any) -> 
 
 def _plan(planner: Planner, step: Mapping[str, Any], value: Any, follow: Follow) -> None:
     if step.get("subtask_type"):
-        planner.run(step, (value,), follow)
+        planner.plan.children.append(planner.run(step, (value,), follow).as_tuple())
         return
     # Most steps are tasks, and have nothing to be planned.
     onward = {**step, "options": {**(step.get("options") or {}), "chain": follow.chain}} if follow.chain else step
     build = planner.app.publisher.build_signature
-    planner.plan.messages.append(build(onward, prefix_args=(value,), parent=planner.parent))
+    message = build(onward, prefix_args=(value,), parent=planner.parent)
+    planner.plan.messages.append(message)
+    planner.plan.children.append(((message.headers["id"], None), None))
 
 
 def after_failure(

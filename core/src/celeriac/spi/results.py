@@ -6,7 +6,8 @@ The contract, which `celeriac.testing.contracts.results` checks:
    is ready is never replaced by one that is not (a late STARTED, or a duplicate run, undoes nothing).
 2. A record is readable by every client as soon as `put` returned, until it expires.
 3. An id that the store does not know is absent from the answer of `get`; it is no error.
-4. A store with `joins` counts each member of a join once, however often its part comes, and calls the join complete
+4. A saved group is a record like that of a task; `celeriac.model.record.GROUP_PREFIX` begins its id.
+5. A store with `joins` counts each member of a join once, however often its part comes, and calls the join complete
    once it is, whichever of several processes brought the last part.
 """
 

@@ -72,6 +72,8 @@ class Plan(Struct):
 
     messages: list[Message] = field(default_factory=list)
     joins: list[Join] = field(default_factory=list)
+    children: list[Any] = field(default_factory=list)
+    """The results of what a run leads to, as tuples: what its own result lists."""
 
 
 NOTHING = Follow()

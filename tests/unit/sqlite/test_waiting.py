@@ -217,6 +217,21 @@ def test_the_thread_count_does_not_grow_with_connections(live) -> None:
     assert threading.active_count() == before
 
 
+def test_who_listens_or_rings_while_the_transport_closes_leaves_no_socket_open(live) -> None:
+    transport = live.transport()
+
+    with transport._doorbells.borrow():
+        transport.close()
+        with transport._doorbells.borrow() as late:
+            assert late._bound()
+            late.ring()
+    transport._database._ringer.ring([late._port])
+
+    assert late._socket is None
+    assert late._ringer._socket is None
+    assert transport._database._ringer._socket is None
+
+
 def test_a_listener_that_registers_removes_none_that_registered_a_moment_later_by_its_own_clock(stores, clock) -> None:
     """Two threads look at the clock in one order and reach the database in the other."""
     first, second = stores.transport(), stores.transport(holder="b")

@@ -55,20 +55,24 @@ class Ringer:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
+        self._closed = False
         self._lock = threading.RLock()
 
     def ring(self, ports: Iterable[int]) -> None:
-        """Send each port a datagram; one that nobody reads any more does not matter."""
+        """Send each port a datagram, unless closed meanwhile; one that nobody reads any more does not matter."""
         for port in ports:
             with self._lock, contextlib.suppress(OSError):
+                if self._closed:
+                    return
                 if self._socket is None:
                     self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                     self._socket.setblocking(False)
                 self._socket.sendto(b"", (_LOOPBACK, port))
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, for good."""
         with self._lock:
+            self._closed = True
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
@@ -167,6 +171,7 @@ class Doorbells:
         self._lock = threading.RLock()
         self._all: list[Doorbell] = []
         self._idle: list[Doorbell] = []
+        self._closed = False
 
     @contextlib.contextmanager
     def borrow(self) -> Iterator[Doorbell]:
@@ -180,7 +185,12 @@ class Doorbells:
         try:
             yield bell
         finally:
-            self._idle.append(bell)
+            with self._lock:
+                late = self._closed  # and so perhaps made after the others were closed
+                if not late:
+                    self._idle.append(bell)
+            if late:
+                bell.close()
 
     def ring(self) -> None:
         """Wake everyone who waits."""
@@ -188,7 +198,9 @@ class Doorbells:
             bell.ring()
 
     def close(self) -> None:
-        """Wake everyone who waits, and close."""
+        """Wake everyone who waits, and close; what is borrowed meanwhile is closed when it comes back."""
+        with self._lock:
+            self._closed = True
         for bell in list(self._all):
             bell.close()
 

@@ -123,6 +123,11 @@ class AsyncResult(ResultTree, Generic[R]):
         return [result_from_tuple(child, self.app) for child in self._document().get("children") or ()]
 
     @property
+    def parent_id(self) -> str | None:
+        """The id of the task that this one came from, as its record says."""
+        return self._document().get("parent_id")
+
+    @property
     def date_done(self) -> datetime | None:
         """When it ended; aware."""
         text = self._document().get("date_done")

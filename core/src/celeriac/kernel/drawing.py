@@ -10,7 +10,7 @@ from celeriac.errors import ConfigurationError, nearest
 from celeriac.kernel.graph import Graph
 from celeriac.kernel.steps import Key, origin
 
-__all__ = ["FORMATS", "draw"]
+__all__ = ["FORMATS", "draw", "svg_of"]
 
 _DOT_TIMEOUT = 60.0
 
@@ -66,10 +66,18 @@ def _dot(graph: Graph, title: str) -> str:
 
 
 def _svg(graph: Graph, title: str) -> str:
+    return svg_of(_dot(graph, title))
+
+
+def svg_of(dot: str) -> str:
+    """Return the picture of a graph in Graphviz's language.
+
+    Raises: ConfigurationError: Graphviz's program `dot` is not installed, or fails.
+    """
     try:
         drawn = subprocess.run(
             ["dot", "-Tsvg"],  # noqa: S607  found on PATH, as every user of Graphviz has it
-            input=_dot(graph, title),
+            input=dot,
             capture_output=True,
             encoding="utf-8",
             timeout=_DOT_TIMEOUT,

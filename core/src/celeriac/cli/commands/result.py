@@ -20,11 +20,23 @@ __all__ = ["result"]
 @click.command()
 @click.argument("task_id", metavar="ID")
 @click.option("-t", "--timeout", type=Seconds, help="Wait up to so many seconds for it; without, do not wait.")
+@click.option("--tree", is_flag=True, help="Print the workflow that it is part of, as far as the store knows it.")
+@click.option("--progress", is_flag=True, help="Show how much of a saved group has ended, until all has.")
 @click.option("--traceback", is_flag=True, help="Print the traceback where the task raised.")
 @AS_JSON
 @pass_program
-def result(program: Program, /, task_id: str, timeout: float | None, traceback: bool, as_json: bool) -> int:
-    """Print what the task ID returned.
+def result(
+    program: Program,
+    /,
+    *,
+    task_id: str,
+    timeout: float | None,
+    tree: bool,
+    progress: bool,
+    traceback: bool,
+    as_json: bool,
+) -> int:
+    """Print what the task ID returned. ID may be that of a group that was saved.
 
     Ends with 0 when the task succeeded, 1 when it failed or was revoked, 75 when it has not ended yet.
     """
@@ -33,7 +45,9 @@ def result(program: Program, /, task_id: str, timeout: float | None, traceback: 
             raise ConfigurationError(
                 "Results are not kept by this app. Set `result_backend`, or pass --result-backend."
             )
-        found = app.AsyncResult(task_id)
+        found = _found(app, task_id)
+        if tree or progress or found.is_group:
+            return _many(found, timeout, tree=tree, progress=progress, as_json=as_json)
         if timeout:
             _wait(found, timeout)
         state, value = found.state, found.result
@@ -46,6 +60,39 @@ def result(program: Program, /, task_id: str, timeout: float | None, traceback: 
     if state == "SUCCESS":
         return exits.OK
     return exits.FAILURE if state in ("FAILURE", "REVOKED") else exits.NOT_YET
+
+
+def _found(app: Any, id_: str) -> Any:
+    """Return the saved group of this id, else the result of the task."""
+    from celeriac.client.groupresult import GroupResult  # noqa: PLC0415  with the client, which `--help` need not wait for
+
+    return GroupResult.restore(id_, app) or app.AsyncResult(id_)
+
+
+def _many(found: Any, timeout: float | None, *, tree: bool, progress: bool, as_json: bool) -> int:
+    """Print a tree, a bar, or the values of a group."""
+    from celeriac.cli.resulttree import as_data, first_of, print_tree, show_progress  # noqa: PLC0415  only here
+
+    if progress:
+        if not found.is_group:
+            raise click.UsageError(f"{found.id} is not the id of a saved group. Save one: group(...)().save().")
+        show_progress(found, timeout=timeout)
+    elif timeout:
+        _wait(found, timeout)
+    if tree:
+        print_json(as_data(first_of(found))) if as_json else print_tree(found)
+    elif as_json:
+        print_json(as_data(found))
+    elif not progress:
+        if found.ready():
+            click.echo(json_text([_data(value) for value in found.get(propagate=False)]))
+        else:
+            click.echo(
+                f"{click.style('PENDING', fg='yellow')}: {len(found._ready())} of {len(found._leaves)} have ended"
+            )
+    if not found.ready():
+        return exits.NOT_YET
+    return exits.OK if found.successful() else exits.FAILURE
 
 
 def _wait(found: Any, timeout: float) -> None:

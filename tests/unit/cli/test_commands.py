@@ -168,7 +168,8 @@ def test_a_replayed_message_waits_on_its_queue_again(run: Run, proj: str, parked
     replayed = run("-A", proj, "dead", "replay", parked)
 
     assert (replayed.exit_code, replayed.stdout) == (0, "1 messages replayed.\n")
-    assert json.loads(run("-A", proj, "queues", "--json").stdout)[0]["waiting"] == 1
+    waiting = {each["queue"]: each["waiting"] for each in json.loads(run("-A", proj, "queues", "--json").stdout)}
+    assert waiting["work"] == 1
 
 
 @pytest.mark.parametrize("chosen", [["--parked"], ["--parked", "-t", "unknown.task"], ["--parked", "-Q", "work"]])

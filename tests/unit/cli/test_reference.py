@@ -11,8 +11,12 @@ import pytest
 
 from celeriac.cli import exits
 from celeriac.cli.main import celeriac
+from celeriac.kernel import plugins
+from celeriac.kernel.hooks import activate
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+
+OF_PLUGINS = "Options of installed plugins"
 
 
 def commands(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[tuple[str, set[str]]]:
@@ -35,12 +39,25 @@ def section(title: str) -> str:
     return found[1]
 
 
+def flags_listed(text: str) -> set[str]:
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return {flag for row in rows for flag in re.findall(r"`(-[-\w]+)", row)}
+
+
 @pytest.mark.parametrize("path", ALL)
 def test_the_section_of_a_command_has_each_of_its_options_and_no_other(path: str) -> None:
-    rows = [line.split("|")[1] for line in section(path).splitlines() if line.startswith("| `")]
-    named = {flag for row in rows for flag in re.findall(r"`(-[-\w]+)", row)}
+    own, _, _ = section(path).partition(OF_PLUGINS)
 
-    assert named == ALL[path]
+    assert flags_listed(own) == ALL[path]
+
+
+@pytest.mark.plugins
+def test_the_options_that_plugins_add_to_the_worker_are_listed_apart() -> None:
+    _, _, added = section("celeriac worker").partition(OF_PLUGINS)
+
+    hooks = activate((), [each.name for each in plugins.installed("hooks")])
+
+    assert flags_listed(added) == {flag for option in hooks.worker_options() for flag in option.opts}
 
 
 def test_every_exit_code_is_listed() -> None:

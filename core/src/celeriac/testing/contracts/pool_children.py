@@ -21,7 +21,7 @@ ENOUGH_KIB = 1 << 34
 class ChildrenContract:
     """What becomes of a run whose process dies, and how processes are replaced."""
 
-    recycles = 1000
+    recycles = 300
     """How many processes one test uses up."""
 
     # -- processes that die ------------------------------------------------------------------------

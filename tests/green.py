@@ -51,7 +51,7 @@ class GreenWorkers:
             )
         self.processes.append(process)
         if ready:
-            eventually(lambda: " ready: " in self.log(process) or process.poll() is not None, "it is ready", 20)
+            eventually(lambda: " ready: " in self.log(process) or process.poll() is not None, "it is ready", 60)
             assert process.poll() is None, self.log(process)
         return process
 

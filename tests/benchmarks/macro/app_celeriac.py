@@ -9,7 +9,7 @@ import time
 
 from probe import hit
 
-from celeriac import Celeriac
+from celeriac import Celeriac, chain, chord, group
 
 HOME, REDIS = os.environ["BENCH_HOME"], os.environ.get("BENCH_REDIS")
 BROKER = f"{REDIS}/0" if os.environ["BENCH_BROKER"] == "redis" else f"sqlite:///{HOME}/queue.db"
@@ -34,6 +34,21 @@ def hold(seconds):
 async def nap(seconds):
     await asyncio.sleep(seconds)
     hit()
+
+
+@app.task(name="bench.none")
+def none():
+    return None
+
+
+@app.task(name="bench.step")
+def step(value):
+    return value + 1
+
+
+@app.task(name="bench.total")
+def total(values):
+    return len(values)
 
 
 def worker_command() -> list[str]:
@@ -87,6 +102,35 @@ def await_many(count: int) -> dict[str, int]:
     results = app.publish_many([add.s(n, 1) for n in range(count)])
     right = sum(result.get(timeout=60) == n + 1 for n, result in enumerate(results))
     return {"right": right, "connections": len(server.client_list()) - before}
+
+
+def run_chord(count: int) -> list[float]:
+    """Send chords of so many members; return the seconds each took until the body's result was here."""
+    return timed(lambda: chord([none.si() for _ in range(count)])(total.s()).get(timeout=120), count)
+
+
+def run_chain(count: int) -> list[float]:
+    return timed(
+        lambda: chain(*[step.s(0), *[step.s() for _ in range(count - 1)]]).apply_async().get(timeout=120), count
+    )
+
+
+def run_group(count: int) -> list[float]:
+    return timed(lambda: len(group([none.si() for _ in range(count)]).apply_async().get(timeout=120)), count)
+
+
+def timed(run, expected: int) -> list[float]:
+    """Return the seconds of each of some runs, after one that warms up, and the bytes that the server got for each."""
+    import redis  # noqa: PLC0415  only here
+
+    server = redis.Redis.from_url(REDIS)
+    samples = []
+    for _ in range(4):
+        before, began = server.info("stats")["total_net_input_bytes"], time.perf_counter()
+        if (value := run()) != expected:
+            raise SystemExit(f"wrong result: {value} instead of {expected}")
+        samples.append((time.perf_counter() - began, server.info("stats")["total_net_input_bytes"] - before))
+    return samples[1:]
 
 
 if __name__ == "__main__":

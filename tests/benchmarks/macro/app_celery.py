@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from celery import Celery, group
+from celery import Celery, chain, chord, group
 from probe import hit
 
 REDIS = os.environ.get("BENCH_REDIS")
@@ -27,6 +27,21 @@ app.conf.update(
 def add(x, y):
     hit()
     return x + y
+
+
+@app.task(name="bench.none")
+def none():
+    return None
+
+
+@app.task(name="bench.step")
+def step(value):
+    return value + 1
+
+
+@app.task(name="bench.total")
+def total(values):
+    return len(values)
 
 
 def worker_command() -> list[str]:
@@ -54,6 +69,35 @@ def round_trip(count: int) -> list[float]:
             raise SystemExit("wrong result")
         seconds.append(time.perf_counter() - began)
     return seconds
+
+
+def run_chord(count: int) -> list[float]:
+    """Send chords of so many members; return the seconds each took until the body's result was here."""
+    return timed(lambda: chord([none.si() for _ in range(count)])(total.s()).get(timeout=120), count)
+
+
+def run_chain(count: int) -> list[float]:
+    return timed(
+        lambda: chain(*[step.s(0), *[step.s() for _ in range(count - 1)]]).apply_async().get(timeout=120), count
+    )
+
+
+def run_group(count: int) -> list[float]:
+    return timed(lambda: len(group([none.si() for _ in range(count)]).apply_async().get(timeout=120)), count)
+
+
+def timed(run, expected: int) -> list[float]:
+    """Return the seconds of each of some runs, after one that warms up, and the bytes that the server got for each."""
+    import redis  # noqa: PLC0415  only here
+
+    server = redis.Redis.from_url(REDIS)
+    samples = []
+    for _ in range(4):
+        before, began = server.info("stats")["total_net_input_bytes"], time.perf_counter()
+        if (value := run()) != expected:
+            raise SystemExit(f"wrong result: {value} instead of {expected}")
+        samples.append((time.perf_counter() - began, server.info("stats")["total_net_input_bytes"] - before))
+    return samples[1:]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from broken import MemoryModule, assert_fails, promises_of
 
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac.testing.contracts.result_stores.bench import ResultsBench
 from celeriac.testing.contracts.result_stores.joining import Joining
@@ -126,6 +126,39 @@ class OneProcessAtATime(Joins):
         return super().give([part for part in parts if part.place % 4 == 0], tick, once=once)
 
 
+class NeverGrows(Joins):
+    def grow(self, growths: Sequence[Growth]) -> None:
+        pass
+
+
+class GrowsAgain(Joins):
+    """Takes every growth for one by a new member."""
+
+    count = 0
+
+    def grow(self, growths: Sequence[Growth]) -> None:
+        for growth in growths:
+            self.count += 1
+            super().grow([replace(growth, member=f"{growth.member}-{self.count}")])
+
+
+class GrowsInSizeOnly(Joins):
+    def grow(self, growths: Sequence[Growth]) -> None:
+        super().grow([replace(growth, successes=0, failures=0) for growth in growths])
+
+
+class NeedsMoreSuccesses(Joins):
+    def grow(self, growths: Sequence[Growth]) -> None:
+        super().grow([replace(growth, successes=1) for growth in growths])
+
+
+class OpensForAGrowth(Joins):
+    def grow(self, growths: Sequence[Growth]) -> None:
+        message = Message(body=b"", routing_key="celery")
+        self.open([Join(id=growth.join, size=0, successes=0, message=message) for growth in growths], 0.0)
+        super().grow(growths)
+
+
 DEFECTS: dict[str, list[type[Joins]]] = {
     "a_join_is_complete_with_its_last_part": [NeverComplete, CompleteWithTheFirst],
     "the_message_comes_back_whole": [ForgetsTheHeaders],
@@ -137,6 +170,10 @@ DEFECTS: dict[str, list[type[Joins]]] = {
     "a_failure_completes_a_join_that_needs_every_success": [OnlyCountsSuccesses],
     "a_join_may_wait_for_all_whatever_becomes_of_them": [FailsWithTheFirst, OnlyCountsSuccesses],
     "a_join_may_need_only_some_successes": [FailsWithTheFirst],
+    "a_join_that_grows_waits_for_the_added_member_too": [NeverGrows, GrowsInSizeOnly],
+    "a_join_grows_by_each_member_once": [NeverGrows, GrowsAgain],
+    "what_a_join_needs_grows_as_told": [NeverGrows, GrowsInSizeOnly, NeedsMoreSuccesses],
+    "only_an_open_join_grows": [OpensForAGrowth],
     "several_joins_in_one_batch_do_not_mix": [MixesJoins],
     "opening_again_changes_nothing": [OpensAgain],
     "a_closed_join_keeps_nothing_and_does_not_open_again": [OpensWhatIsClosed],

@@ -237,9 +237,15 @@ class ForgetsToClose(ChangesVerdicts):
         return replace(verdict, closes=())
 
 
+class ForgetsToGrow(ChangesVerdicts):
+    def changed(self, verdict: Verdict) -> Verdict:
+        return replace(verdict, grows=())
+
+
 DEFECTS: dict[str, list[type[MemoryTransport]]] = {
     "the_last_part_publishes_the_message_of_its_join_once": [PublishesAgain, NeverPublishes],
     "parts_of_one_batch_complete_a_join_opened_in_it": [NeverPublishes],
+    "a_join_grows_before_the_part_that_comes_with_it_is_counted": [ForgetsToGrow],
     "a_refused_verdict_gives_no_part_and_opens_no_join": [OpensJoinsWhateverBecomesOfTheVerdict],
     "what_the_parts_were_is_read_and_closed_in_the_result_store": [ForgetsToClose],
     "a_declared_queue_without_an_exchange_is_reached_by_its_name": [WantsAnExchange],

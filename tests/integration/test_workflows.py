@@ -10,7 +10,8 @@ import pytest
 from broken import NO_SHRINKING
 from hypothesis import HealthCheck, given, settings
 from running import eventually, running
-from workflows import KINDS, UNSTARTED, Failed, Interpreter, build, define, recipes, seen
+from workflow_tasks import build, define
+from workflows import KINDS, UNSTARTED, Failed, Interpreter, recipes, seen
 
 from celeriac import Celeriac
 from celeriac.errors import ChordError, Reject, TaskRevokedError

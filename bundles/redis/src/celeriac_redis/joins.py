@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac_redis.envelope import open_envelope, seal
 from celeriac_redis.link import Link, Script
 from celeriac_redis.wire import Argument
 
-__all__ = ["GIVING", "JOINS", "OPENING", "Joins", "giving", "join_key", "opening"]
+__all__ = ["GIVING", "GROWING", "JOINS", "OPENING", "Joins", "giving", "growing", "join_key", "opening"]
 
 OPENING: Final = 8
 """How many arguments `opening` returns."""
 GIVING: Final = 5
 """How many arguments `giving` returns."""
+GROWING: Final = 4
+"""How many arguments `growing` returns."""
 _MEMBER: Final = b"m:"
 
 JOINS: Final = (
     f"""
-local JOIN_FIELDS, PART_FIELDS = {OPENING}, {GIVING}
+local JOIN_FIELDS, GROWTH_FIELDS, PART_FIELDS = {OPENING}, {GROWING}, {GIVING}
 """
     + """
 -- State of a join: 0 it waits, 1 its message was published with a settlement, 2 it is closed.
@@ -35,6 +37,14 @@ local function open_join(at)
   redis.call('HSET', key, 'size', ARGV[at + 1], 'successes', ARGV[at + 2], 'failures', ARGV[at + 3],
     'queue', ARGV[at + 5], 'priority', ARGV[at + 6], 'message', ARGV[at + 7], 'ended', 0, 'succeeded', 0, 'state', 0)
   if px ~= '0' then redis.call('PEXPIRE', key, px) end
+end
+
+local function grow_join(at)
+  local key, state = ARGV[at], redis.call('HGET', ARGV[at], 'state')
+  if not state or state == '2' or redis.call('HSETNX', key, 'g:' .. ARGV[at + 1], '') == 0 then return end
+  redis.call('HINCRBY', key, 'size', 1)
+  redis.call('HINCRBY', key, 'successes', ARGV[at + 2])
+  redis.call('HINCRBY', key, 'failures', ARGV[at + 3])
 end
 
 local function give_part(at)
@@ -69,12 +79,13 @@ local function close_join(key)
 end
 """
 )
-"""Lua functions for any script. `open_join(at)` and `give_part(at)` read from ARGV what `opening` and `giving` return,
-`give_part` answering whether the part had come before;
-`complete_join(key, once)` answers with queue, priority and envelope of the message of a complete join, with `once` only
-the first time; `close_join(key)` drops what its members gave."""
+"""Lua functions for any script. `open_join(at)`, `grow_join(at)` and `give_part(at)` read from ARGV what `opening`,
+`growing` and `giving` return, `give_part` answering whether the part had come before; `complete_join(key, once)` tells
+queue, priority and envelope of the message of a complete join, with `once` only the first time; `close_join(key)`
+drops what its members gave."""
 
 _OPEN: Final = Script("open join", JOINS + "open_join(1)")
+_GROW: Final = Script("grow join", JOINS + f"for at = 1, #ARGV, {GROWING} do grow_join(at) end")
 _GIVE: Final = Script(
     "give",
     JOINS
@@ -117,6 +128,11 @@ def giving(part: Part, prefix: str) -> tuple[Argument, ...]:
     return join_key(part.join, prefix), part.member, part.place, "+" if part.succeeded else "-", part.payload
 
 
+def growing(growth: Growth, prefix: str) -> tuple[Argument, ...]:
+    """Return a growth as `grow_join` takes it."""
+    return join_key(growth.join, prefix), growth.member, growth.successes, growth.failures
+
+
 class Joins:
     """The joins of one store, each operation one script a join."""
 
@@ -128,6 +144,14 @@ class Joins:
         """Open joins that do not exist yet."""
         rows = [opening(join, self._prefix, moment) for join in joins]
         self._link.scripts(_OPEN, [([row[0]], row) for row in rows], timeout=timeout)
+
+    def grow(self, growths: Sequence[Growth], timeout: float) -> None:
+        """Have joins wait for more members, each once."""
+        calls: dict[str, list[Argument]] = {}
+        for growth in growths:
+            row = growing(growth, self._prefix)
+            calls.setdefault(str(row[0]), []).extend(row)
+        self._link.scripts(_GROW, [([key], row) for key, row in calls.items()], timeout=timeout)
 
     def give(self, parts: Sequence[Part], timeout: float) -> list[Message]:
         """Give parts to their joins; return the messages of those that are complete and not closed."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import ClassVar, Final
 
 from celeriac.model.address import Address
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
 from celeriac.spi.results import Joins, ResultStore, Waits
@@ -109,6 +109,10 @@ class RedisResultStore(ResultStore, Waits, Joins):
     def open_joins(self, joins: Sequence[Join], *, timeout: float) -> None:
         with self._call("open_joins"):
             self._joins.open(joins, self.clock.time(), timeout)
+
+    def grow(self, growths: Sequence[Growth], *, timeout: float) -> None:
+        with self._call("grow"):
+            self._joins.grow(growths, timeout)
 
     def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
         with self._call("give"):

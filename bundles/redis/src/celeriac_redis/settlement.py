@@ -24,7 +24,7 @@ from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import ResultRecord
 from celeriac_redis.envelope import seal
-from celeriac_redis.joins import giving, join_key, opening
+from celeriac_redis.joins import giving, growing, join_key, opening
 from celeriac_redis.keys import Keys
 from celeriac_redis.leases import Leases
 from celeriac_redis.link import Link
@@ -159,7 +159,7 @@ class Settler:
                 arguments += ("a", queue, delivery.tag)
             else:
                 arguments += _action(verdict, queue, delivery.tag)
-        joins = bool(verdict.parts or verdict.joins or verdict.closes)
+        joins = bool(verdict.parts or verdict.joins or verdict.grows or verdict.closes)
         arguments.append(f"{len(verdict.records)}+" if joins else len(verdict.records))
         for record in verdict.records:
             row = self.rows(record)
@@ -175,11 +175,13 @@ class Settler:
 
     def _add_joins(self, call: _Call, verdict: Verdict, now: float) -> None:
         prefix = self.join_prefix
-        call.arguments += (len(verdict.joins), len(verdict.parts), len(verdict.closes))
+        call.arguments += (len(verdict.joins), len(verdict.grows), len(verdict.parts), len(verdict.closes))
         for join in verdict.joins:
             row = opening(join, prefix, now)
             call.arguments += row
             call.size += len(row[-1])
+        for growth in verdict.grows:
+            call.arguments += growing(growth, prefix)
         for part in verdict.parts:
             call.arguments += giving(part, prefix)
             call.size += len(part.payload)

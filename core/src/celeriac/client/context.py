@@ -14,7 +14,7 @@ from celeriac.model.protocol import Embed, TaskHeaders
 
 if TYPE_CHECKING:
     from celeriac.client.result import AsyncResult
-    from celeriac.model.join import Join
+    from celeriac.model.join import Growth, Join
     from celeriac.model.message import Message
     from celeriac.model.request import Request
 
@@ -55,8 +55,8 @@ class Context:
     """One run of a task: where it came from, and what it leaves behind.
 
     `table` is the message's header table; a header of the user's own is also an attribute. `followups` collects the
-    messages that are published with this run's settlement, `joins` what is opened with it, `children` the results of
-    the tasks it started.
+    messages that are published with this run's settlement, `joins` what is opened with it, `grows` the joins that then
+    wait for more members, `children` the results of the tasks it started.
     """
 
     id: str | None = _Header()  # type: ignore[assignment]  # a descriptor that yields this type, as below
@@ -101,6 +101,7 @@ class Context:
         self.properties: Mapping[str, Any] = {}
         self.followups: list[Message] = []
         self.joins: list[Join] = []
+        self.grows: list[Growth] = []
         self.children: list[AsyncResult[Any]] = []
         if attributes:
             self.__dict__.update(attributes)
@@ -182,6 +183,7 @@ class Context:
         inner.delivery_info = self.delivery_info
         inner.followups = self.followups
         inner.joins = self.joins
+        inner.grows = self.grows
         inner.children = self.children
         return inner
 

@@ -23,7 +23,7 @@ from celeriac.runtime.executor import Executor, TaskRun
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.client.result import AsyncResult
-    from celeriac.model.join import Join, Part
+    from celeriac.model.join import Growth, Join, Part
     from celeriac.model.message import Message
     from celeriac.model.outcome import Outcome
     from celeriac.model.record import ResultRecord
@@ -44,44 +44,60 @@ class Ended:
         self.followed: list[Ended] = []
 
 
+class _Open:
+    """One join that is open: what it still needs, and what its members gave."""
+
+    def __init__(self, join: Join) -> None:
+        self.message = join.message
+        self.size, self.successes, self.failures = join.size, join.successes, join.failures
+        self.given: dict[str, Part] = {}
+
+    @property
+    def complete(self) -> bool:
+        succeeded = sum(part.succeeded for part in self.given.values())
+        failed = len(self.given) - succeeded
+        return succeeded >= self.successes or failed >= self.failures or len(self.given) >= self.size
+
+
 class _Table:
     """The joins of one rehearsal."""
 
     def __init__(self) -> None:
-        self._open: dict[str, tuple[Join, dict[str, Part]]] = {}
+        self._open: dict[str, _Open] = {}
 
     def open(self, joins: tuple[Join, ...] | list[Join]) -> None:
         for join in joins:
-            self._open.setdefault(join.id, (join, {}))
+            self._open.setdefault(join.id, _Open(join))
+
+    def grow(self, growths: tuple[Growth, ...]) -> None:
+        for growth in growths:
+            if growth.join in self._open:
+                one = self._open[growth.join]
+                one.size += 1
+                one.successes += growth.successes
+                one.failures += growth.failures
 
     def give(self, parts: tuple[Part, ...]) -> list[Message]:
         """Take parts in; return the messages of the joins that are complete by them."""
         complete: list[Message] = []
         for part in parts:
-            if part.join not in self._open:
+            one = self._open.get(part.join)
+            if one is None:
                 continue
-            join, given = self._open[part.join]
-            before = _is_complete(join, given)
-            given.setdefault(part.member, part)
-            if not before and _is_complete(join, given):
-                complete.append(join.message)
+            before = one.complete
+            one.given.setdefault(part.member, part)
+            if not before and one.complete:
+                complete.append(one.message)
         return complete
 
     def close(self, id_: str) -> list[Part]:
         """Return the parts of a join, by their places, and take no more."""
-        _, given = self._open.pop(id_)
-        return sorted(given.values(), key=lambda part: part.place)
+        return sorted(self._open.pop(id_).given.values(), key=lambda part: (part.place, part.member))
 
 
 def _may_replace(old: str, new: str) -> bool:
     """Whether a state takes the place of another, by the rule of result stores."""
     return old != SUCCESS and (new in READY_STATES or old not in READY_STATES)
-
-
-def _is_complete(join: Join, given: Mapping[str, Part]) -> bool:
-    succeeded = sum(part.succeeded for part in given.values())
-    failed = len(given) - succeeded
-    return succeeded >= join.successes or failed >= join.failures or len(given) >= join.size
 
 
 class _Seen:
@@ -154,6 +170,7 @@ class Rehearsal:
 
     def _follow(self, outcome: Outcome, one: Ended | None, *, again: str | None = None) -> None:
         self._joins.open(outcome.joins)
+        self._joins.grow(outcome.grows)
         messages = [*outcome.followups, *self._joins.give(outcome.parts)]
         messages.sort(key=lambda message: message.headers["id"] != again)
         self._waiting.extendleft((message, one) for message in reversed(messages))

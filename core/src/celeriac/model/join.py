@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from celeriac.model.message import Message
 
-__all__ = ["Join", "Part"]
+__all__ = ["Growth", "Join", "Part"]
 
 
 class Join(Struct, frozen=True, kw_only=True):
@@ -22,6 +22,19 @@ class Join(Struct, frozen=True, kw_only=True):
     successes: int
     failures: int = 1
     expires_seconds: float | None = None
+
+
+class Growth(Struct, frozen=True, kw_only=True):
+    """One more member that a join waits for, added while another member runs.
+
+    `member` is the id of its task: however often this comes, the join grows by it once. `successes` and `failures` are
+    what the join then needs more of each.
+    """
+
+    join: str
+    member: str
+    successes: int = 1
+    failures: int = 0
 
 
 class Part(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Delivery, Message
 from celeriac.model.record import ResultRecord
 
@@ -31,8 +31,8 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
 
     `key` is the key of the `Request`. `state` is a result state, or IGNORED or REJECTED. `records` is empty
     where nothing is to be stored; a failed step of a chain records its failure for the later ones too. `followups` are
-    published with the settlement: callbacks, the next step of a chain, a retry. `joins` are opened with it, `parts`
-    given to joins, and the joins named in `closes` are closed.
+    published with the settlement: callbacks, the next step of a chain, a retry. `joins` are opened with it, joins grow
+    by `grows`, `parts` are given to joins, and the joins named in `closes` are closed, in this order.
     """
 
     key: int
@@ -43,6 +43,7 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     records: tuple[ResultRecord, ...] = ()
     followups: tuple[Message, ...] = ()
     joins: tuple[Join, ...] = ()
+    grows: tuple[Growth, ...] = ()
     parts: tuple[Part, ...] = ()
     closes: tuple[str, ...] = ()
     runtime: float = 0.0
@@ -54,7 +55,7 @@ class Verdict(Struct, frozen=True, kw_only=True, gc=False):
     """What is to become of one delivery, and what must be committed with it.
 
     `delivery` is None where the message was settled before (at-most-once tasks): then only what follows from the run
-    is committed: `records`, `followups`, `joins`, `parts` and `closes`. `counted` is False for work handed back
+    is committed: `records`, `followups`, `joins`, `grows`, `parts`, `closes`. `counted` is False for work handed back
     unstarted: its delivery count is not raised.
     """
 
@@ -66,5 +67,6 @@ class Verdict(Struct, frozen=True, kw_only=True, gc=False):
     records: tuple[ResultRecord, ...] = ()
     followups: tuple[Message, ...] = ()
     joins: tuple[Join, ...] = ()
+    grows: tuple[Growth, ...] = ()
     parts: tuple[Part, ...] = ()
     closes: tuple[str, ...] = ()

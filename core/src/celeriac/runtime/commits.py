@@ -68,8 +68,8 @@ class Stores:
             self.results.close_joins(closes, timeout=self.timeout)
         for item in batch:
             verdict = item.verdict
-            if verdict.records or verdict.followups or verdict.joins or verdict.parts or verdict.closes:
-                item.verdict = replace(verdict, records=(), followups=(), joins=(), parts=(), closes=())
+            if verdict.records or _follows(verdict):
+                item.verdict = replace(verdict, records=(), followups=(), joins=(), grows=(), parts=(), closes=())
 
     def _give(self, verdicts: Sequence[Verdict]) -> list[Message]:
         """Open joins, give parts to theirs, and return the messages of those that are complete."""
@@ -77,8 +77,11 @@ class Stores:
             return []  # such a store is refused where a join would be opened
         joins = [join for verdict in verdicts for join in verdict.joins]
         parts = [part for verdict in verdicts for part in verdict.parts]
+        grows = [growth for verdict in verdicts for growth in verdict.grows]
         if joins:
             self.results.open_joins(joins, timeout=self.timeout)
+        if grows:
+            self.results.grow(grows, timeout=self.timeout)
         return self.results.give(parts, timeout=self.timeout) if parts else []
 
 
@@ -89,8 +92,7 @@ def is_outage(error: Exception) -> bool:
 
 def verdict_on(held: Held, outcome: Outcome) -> Verdict:
     """Make the verdict of an outcome."""
-    follows = outcome.followups or outcome.joins or outcome.parts or outcome.closes
-    if outcome.action is Action.ACK and not follows:
+    if outcome.action is Action.ACK and not _follows(outcome):
         return Verdict(delivery=held.delivery, records=outcome.records, reason=outcome.reason)
     if held.delivery is None and outcome.action is Action.RELEASE:
         # Its message was acknowledged first: to go back to the queue it is published anew.
@@ -103,6 +105,12 @@ def verdict_on(held: Held, outcome: Outcome) -> Verdict:
         records=outcome.records,
         followups=outcome.followups,
         joins=outcome.joins,
+        grows=outcome.grows,
         parts=outcome.parts,
         closes=outcome.closes,
     )
+
+
+def _follows(settled: Outcome | Verdict) -> bool:
+    """Whether more than a record is committed with it."""
+    return bool(settled.followups or settled.joins or settled.grows or settled.parts or settled.closes)

@@ -193,6 +193,7 @@ class Ending:
             records=records,
             followups=tuple(followups) if run.made is None else (*run.made.followups, *followups),
             joins=tuple(joins) if run.made is None else (*run.made.joins, *joins),
+            grows=() if run.made is None else tuple(run.made.grows),
             parts=tuple(parts),
             runtime=time.perf_counter() - run.start,
             error=error,

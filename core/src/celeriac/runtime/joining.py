@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeriac.client.canvas.planning import NOTHING, Planner
+from celeriac.client.canvas.policies import policy
 from celeriac.client.context import Context
 from celeriac.errors import ChordError
 from celeriac.model.document import exception_from_data, safe_repr
@@ -51,10 +52,10 @@ class JoinRun:
         if not parts:
             return Outcome(key=request.key, state=SUCCESS, runtime=time.perf_counter() - start)
         context = Context.from_message(message.headers, args, kwargs, embed, hostname=self._hostname)
-        failed = next((part for part in parts if not part.succeeded), None)
-        if failed is None:
+        succeeded = policy(body.get("join")).succeeded(parts)
+        if succeeded is not None:
             planner = Planner(self._app, context)
-            planner.run(body, ([self._value(part) for part in parts],))
+            planner.run(body, ([self._value(part) for part in succeeded],))
             return Outcome(
                 key=request.key,
                 state=SUCCESS,
@@ -63,6 +64,7 @@ class JoinRun:
                 closes=(id_,),
                 runtime=time.perf_counter() - start,
             )
+        failed = next(part for part in parts if not part.succeeded)
         told = self._fail(body, failed, context, request.queue)
         return Outcome(
             key=request.key,

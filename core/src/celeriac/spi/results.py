@@ -19,7 +19,7 @@ from typing import ClassVar, Literal, final
 
 from msgspec import Struct
 
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
 from celeriac.spi.service import Service
@@ -115,6 +115,10 @@ class Joins(ABC):
     @abstractmethod
     def open_joins(self, joins: Sequence[Join], *, timeout: float) -> None:
         """Open joins; one that exists already, or did until it was closed, is left as it is."""
+
+    @abstractmethod
+    def grow(self, growths: Sequence[Growth], *, timeout: float) -> None:
+        """Have joins wait for more members, each once; a join that is closed, or was never opened, does not grow."""
 
     @abstractmethod
     def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:

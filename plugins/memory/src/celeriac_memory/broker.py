@@ -156,6 +156,7 @@ class Broker:
                 self._carry_out(verdict, held.pop(verdict.delivery.tag), now)
             self._add(routed, now)
         joins.open(opened, tick)
+        joins.grow([growth for verdict in accepted for growth in verdict.grows])
         self._add(self._route(joins.give(parts, tick, once=True)), now)
         joins.close([id_ for verdict in accepted for id_ in verdict.closes])
         return accepted, refused

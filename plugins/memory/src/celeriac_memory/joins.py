@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Sequence
 
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 
 __all__ = ["Joins"]
@@ -14,21 +14,32 @@ __all__ = ["Joins"]
 class _Open:
     """One join. `parts` is None once it is closed; `told` whether its message was published in a settlement."""
 
-    __slots__ = ("join", "parts", "told")
+    __slots__ = ("added", "failures", "join", "parts", "size", "succeeded", "successes", "told")
 
     def __init__(self, join: Join) -> None:
         self.join = join
+        self.size, self.successes, self.failures = join.size, join.successes, join.failures
         self.parts: dict[str, Part] | None = {}
+        self.succeeded = 0
+        self.added: set[str] = set()
         self.told = False
 
     @property
     def complete(self) -> bool:
         if self.parts is None:
             return False
-        succeeded = sum(part.succeeded for part in self.parts.values())
-        failed = len(self.parts) - succeeded
-        join = self.join
-        return succeeded >= join.successes or failed >= join.failures or len(self.parts) >= join.size
+        ended = len(self.parts)
+        return self.succeeded >= self.successes or ended - self.succeeded >= self.failures or ended >= self.size
+
+    def take(self, part: Part) -> bool:
+        """Take a part in; return whether it tells of the join, and does not just come late."""
+        assert self.parts is not None  # noqa: S101  who calls this has looked
+        if part.member in self.parts:
+            return True
+        late = self.complete
+        self.parts[part.member] = part
+        self.succeeded += part.succeeded
+        return not late
 
 
 class Joins:
@@ -46,6 +57,15 @@ class Joins:
             if join.expires_seconds is not None:
                 heapq.heappush(self._expiries, (tick + join.expires_seconds, join.id))
 
+    def grow(self, growths: Sequence[Growth]) -> None:
+        for growth in growths:
+            known = self._known.get(growth.join)
+            if known is not None and growth.member not in known.added:
+                known.added.add(growth.member)
+                known.size += 1
+                known.successes += growth.successes
+                known.failures += growth.failures
+
     def give(self, parts: Sequence[Part], tick: float, *, once: bool = False) -> list[Message]:
         """Return the messages of joins that are complete by these parts, or to which one of them came before.
 
@@ -57,9 +77,7 @@ class Joins:
             known = self._known.get(part.join)
             if known is None or known.parts is None:
                 continue
-            late = known.complete and part.member not in known.parts
-            known.parts.setdefault(part.member, part)
-            if not late or once:
+            if known.take(part) or once:
                 telling[part.join] = known
         complete = [each for each in telling.values() if each.complete and not (once and each.told)]
         if once:
@@ -74,7 +92,7 @@ class Joins:
     def parts(self, id_: str, tick: float) -> list[Part]:
         self._expire(tick)
         known = self._known.get(id_)
-        return [] if known is None else sorted((known.parts or {}).values(), key=lambda part: part.place)
+        return [] if known is None else sorted((known.parts or {}).values(), key=lambda part: (part.place, part.member))
 
     def close(self, ids: Collection[str]) -> None:
         for id_ in ids:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from celeriac.model.address import Address
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
 from celeriac.spi.results import Expires, Joins, ResultStore, Waits
@@ -85,6 +85,11 @@ class MemoryResults(ResultStore, Waits, Expires, Joins):
         with self._call("open_joins"), self.store.lock:
             self._check_open()
             self.store.joins.open(joins, self.clock.monotonic())
+
+    def grow(self, growths: Sequence[Growth], *, timeout: float) -> None:
+        with self._call("grow"), self.store.lock:
+            self._check_open()
+            self.store.joins.grow(growths)
 
     def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
         with self._call("give"), self.store.lock:

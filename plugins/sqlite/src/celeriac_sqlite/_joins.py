@@ -10,23 +10,25 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac_sqlite._database import Transaction
 from celeriac_sqlite._envelope import decode_text, seal
 from celeriac_sqlite._statements import affect, insert, select
 
-__all__ = ["close", "give", "open_all", "read", "sweep"]
+__all__ = ["close", "give", "grow", "open_all", "read", "sweep"]
 
 _OPEN = "INSERT OR IGNORE INTO joining (id, size, successes, failures, text, body, expires) VALUES ??"
 _GIVE = (
     "INSERT OR IGNORE INTO part (joining, member, place, succeeded, payload)"
     " SELECT id, ?, ?, ?, ? FROM joining WHERE id = ? AND state <> 2"
 )
-_COUNT = (
-    "UPDATE joining SET (succeeded, ended) ="
-    " (SELECT sum(succeeded), count(*) FROM part WHERE part.joining = joining.id) WHERE state <> 2 AND id IN (??)"
+_COUNT = "UPDATE joining SET succeeded = succeeded + ?, ended = ended + ? WHERE id = ?"
+_GROW = (
+    "UPDATE joining SET size = size + 1, successes = successes + ?, failures = failures + ? WHERE id = ? AND state <> 2"
 )
+_ADDED = 2
+"""`succeeded` of a row that is no part, but tells that the join has grown by a member."""
 _COMPLETE = (
     "SELECT id, text, body FROM joining WHERE state <= ? AND (succeeded >= successes OR ended - succeeded >= failures"
     " OR ended >= size) AND id IN (??)"
@@ -55,14 +57,31 @@ def give(transaction: Transaction, parts: Sequence[Part], *, once: bool) -> list
     connection = transaction.connection
     ids = list(dict.fromkeys(part.join for part in parts))
     late = set() if once else _late(connection, parts, ids)
-    connection.executemany(
-        _GIVE, [(part.member, part.place, part.succeeded, part.payload, part.join) for part in parts]
-    )
-    affect(connection, _COUNT, ids)
+    first: dict[tuple[str, bool], dict[str, Part]] = {}
+    known: set[tuple[str, str]] = set()
+    for part in parts:
+        if (part.join, part.member) not in known:
+            known.add((part.join, part.member))
+            first.setdefault((part.join, part.succeeded), {})[part.member] = part
+    for (id_, succeeded), some in first.items():
+        rows = [(part.member, part.place, succeeded, part.payload, id_) for part in some.values()]
+        given = connection.executemany(_GIVE, rows).rowcount
+        if given:
+            connection.execute(_COUNT, (given if succeeded else 0, given, id_))
     complete = select(connection, _COMPLETE, ids, 0 if once else 1)
     if once and complete:
         affect(connection, "UPDATE joining SET state = 1 WHERE id IN (??)", [id_ for id_, _, _ in complete])
     return [decode_text(text, body) for id_, text, body in complete if id_ not in late]
+
+
+def grow(transaction: Transaction, growths: Sequence[Growth]) -> None:
+    """Have joins wait for more members, each once."""
+    connection = transaction.connection
+    for growth in growths:
+        # The sign keeps it apart from the part that this very member gives.
+        row = (f"+{growth.member}", 0, _ADDED, b"", growth.join)
+        if connection.execute(_GIVE, row).rowcount:
+            connection.execute(_GROW, (growth.successes, growth.failures, growth.join))
 
 
 def _late(connection: sqlite3.Connection, parts: Sequence[Part], ids: Sequence[str]) -> set[str]:
@@ -80,7 +99,9 @@ def _late(connection: sqlite3.Connection, parts: Sequence[Part], ids: Sequence[s
 def read(connection: sqlite3.Connection, id_: str) -> list[Part]:
     """Return the parts of a join, by their places."""
     rows = connection.execute(
-        "SELECT member, place, succeeded, payload FROM part WHERE joining = ? ORDER BY place, member", (id_,)
+        "SELECT member, place, succeeded, payload FROM part WHERE joining = ? AND succeeded <> ?"
+        " ORDER BY place, member",
+        (id_, _ADDED),
     )
     return [
         Part(join=id_, member=member, place=place, succeeded=bool(succeeded), payload=payload)

@@ -88,6 +88,7 @@ class Settlement:
         self._records = [record for verdict in verdicts for record in verdict.records]
         self._parcels: list[Parcel] = pack(message for verdict in verdicts for message in verdict.followups)
         self._joins = [join for verdict in verdicts for join in verdict.joins]
+        self._grows = [growth for verdict in verdicts for growth in verdict.grows]
         self._parts = [part for verdict in verdicts for part in verdict.parts]
         self._closes = [id_ for verdict in verdicts for id_ in verdict.closes]
 
@@ -111,6 +112,7 @@ class Settlement:
             _records.write(transaction, self._records, now)
         if self._joins:
             _joins.open_all(transaction, self._joins, now)
+        _joins.grow(transaction, self._grows)
         parcels = self._parcels
         if self._parts:
             parcels = [*parcels, *pack(_joins.give(transaction, self._parts, once=True))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from celeriac.errors import StoreLost
 from celeriac.model.address import Address
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
 from celeriac.spi.results import Expires, Joins, ResultStore, Waits
@@ -121,6 +121,10 @@ class SqliteResultStore(ResultStore, Waits, Expires, Joins):
     def open_joins(self, joins: Sequence[Join], *, timeout: float) -> None:
         with self._database.write("open_joins", timeout) as transaction:
             _joins.open_all(transaction, joins, self.clock.time())
+
+    def grow(self, growths: Sequence[Growth], *, timeout: float) -> None:
+        with self._database.write("grow", timeout) as transaction:
+            _joins.grow(transaction, growths)
 
     def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
         with self._database.write("give", timeout) as transaction:

@@ -17,7 +17,7 @@
 --                                       (a plus sign behind the number: joins follow at the end)
 --         number of follow-ups, each:   target, moment when it is due in microseconds or '', message
 --                                       or 0, channel, message, for subscribers
---         number of joins, parts, keys of joins to be closed, and these, if they follow
+--         number of joins, growths, parts, keys of joins to be closed, and these, if they follow
 -- Answer: the numbers of the refused verdicts, from 0, with commas between.
 -- A call that is repeated, or that comes after `resolve` declared it lost, has no further effect.
 -- Bounded by: the caller, who divides verdicts into calls.
@@ -99,14 +99,19 @@ local function put_record(at, wanted)
   return at + 4
 end
 
--- Read past what a verdict says of joins. They are opened at once; parts are given, and joins closed, after all verdicts.
+-- Read past what a verdict says of joins. They are opened at once and grow; parts are given, and joins closed, after all verdicts.
 local given, closed = {}, {}
 local function join(at, wanted)
-  local joins, parts, closings = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  at = at + 3
+  local joins, growths, parts = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local closings = tonumber(ARGV[at + 3])
+  at = at + 4
   for _ = 1, joins do
     if wanted then open_join(at) end
     at = at + JOIN_FIELDS
+  end
+  for _ = 1, growths do
+    if wanted then grow_join(at) end
+    at = at + GROWTH_FIELDS
   end
   for _ = 1, parts do
     if wanted then given[#given + 1] = at end

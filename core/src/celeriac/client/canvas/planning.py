@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from celeriac.client.canvas.policies import policy
 from celeriac.client.canvas.shaping import (
     Results,
     flat,
@@ -143,7 +144,7 @@ class Planner:
         members = [with_options(member, handed_down(sig)) for member in flat_group(sig)]
         id_ = sig.id or self.app.new_id()
         if follow.waits:
-            return self._join(id_, members, args, None, follow)
+            return self._join(id_, members, args, None, follow, terms=sig.options.get("join"))
         results = [
             self.run(member, args, Follow(group_id=id_, group_index=place)) for place, member in enumerate(members)
         ]
@@ -153,11 +154,17 @@ class Planner:
         if sig.body is None:
             raise ValueError("A chord without a body has nothing to wait for. Give it one: chord(header, body).")
         options = dict(sig.options)
+        terms = options.pop("join", None)
         body = with_options(sig.body, {name: options.pop(name) for name in ("task_id", *_LAST) if name in options})
         header_id = sig.header_id or self.app.new_id()
         members = flat_group(group(sig.tasks))
         return self._join(
-            header_id, [with_options(each, options) for each in members], args, with_options(body, options), follow
+            header_id,
+            [with_options(each, options) for each in members],
+            args,
+            with_options(body, options),
+            follow,
+            terms=terms,
         )
 
     def _join(
@@ -167,14 +174,20 @@ class Planner:
         args: tuple[Any, ...],
         body: Signature[Any] | None,
         follow: Follow,
+        *,
+        terms: str | None,
     ) -> Results:
         """Plan members that something waits for; without a body, their list itself is what follows."""
+        chosen = policy(terms)
         if body is None:
             body = Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=self.app)
         result = freeze(body, self.app)
         if not members:
             return self.run(body, ([],), follow)
+        successes, failures = chosen.terms(len(members))
         followed = _followed(body, follow)
+        if terms is not None:
+            followed["join"] = terms
         message = self.app.publisher.build(
             JOIN_TASK,
             (id_, dict(followed)),
@@ -187,7 +200,8 @@ class Planner:
             Join(
                 id=id_,
                 size=len(members),
-                successes=len(members),
+                successes=successes,
+                failures=failures,
                 message=message,
                 expires_seconds=self.app.conf.result_expires or None,
             )

@@ -44,17 +44,21 @@ def flat(sig: chain) -> list[Signature[Any]]:
     for step in sig.unchained():
         single = step
         if isinstance(step, group) and len(step.tasks) == 1:
-            single = with_options(step.tasks[0], step.options)
+            single = with_options(step.tasks[0], handed_down(step))
+            if step.id is not None:
+                single.options.setdefault("task_id", step.id)
         found += flat(single) if isinstance(single, chain) else [single]
     return found
 
 
 def grouped(steps: Sequence[Signature[Any]]) -> list[Signature[Any]]:
-    """Make each group that a step follows a chord with that step as its body."""
+    """Make each group that a step follows a chord with that step as its body, also where it ends a chord."""
     found: list[Signature[Any]] = []
     for step in reversed(steps):
         if isinstance(step, group) and found:
             found[0] = chord(step, found[0])
+        elif isinstance(step, chord) and found and ends_in_group(step):
+            found[0] = step.extended(found[0])
         else:
             found.insert(0, step)
     return found
@@ -97,8 +101,8 @@ def with_options(sig: Signature[Any], options: Mapping[str, Any]) -> Signature[A
 
 
 def handed_down(sig: group) -> dict[str, Any]:
-    """Return the options of a group that are those of its members: all but its id."""
-    return {name: value for name, value in sig.options.items() if name != "task_id"}
+    """Return the options of a group that are those of its members: all but its id, and when it is done."""
+    return {name: value for name, value in sig.options.items() if name not in ("task_id", "join")}
 
 
 def pass_on(options: Mapping[str, Any], first: Signature[Any], rest: Sequence[Signature[Any]]) -> None:

@@ -69,6 +69,18 @@ class Signing(Generic[P, R]):
 
         return chunks(self.s(), it, n, app=self._app)
 
+    def add_to_chord(self, sig: Mapping[str, Any]) -> Any:
+        """Add a member to the chord that this run is a member of, and return its result.
+
+        It is published when this run is settled, however it ended. Its value comes after those of the header; those
+        of several that were added are in the order of their ids.
+
+        Raises: ValueError: this run is no member of a chord, or what is added ends with a group.
+        """
+        from celeriac.client.canvas.adding import add_to_chord  # noqa: PLC0415  as above
+
+        return add_to_chord(self.app, self.request, sig)
+
     def replace(self, sig: Mapping[str, Any]) -> NoReturn:
         """End this run and let `sig` take its place: its id, what follows it, its part in a chord.
 

@@ -191,6 +191,8 @@ class chord(Workflow):  # noqa: N801  the field's name
     kind = "chord"
 
     def __init__(self, header: Any, body: Any = None, *, app: SignatureApp | None = None, **options: Any) -> None:
+        if isinstance(header, group) and "join" in header.options:
+            options.setdefault("join", header.options["join"])
         if isinstance(header, chain | group):
             members = list(header.tasks)
         elif isinstance(header, Mapping):

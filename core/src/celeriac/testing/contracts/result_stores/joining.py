@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from celeriac.model.join import Join, Part
+from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac.spi.results import Joins
 from celeriac.testing.contracts.bench import TIMEOUT
@@ -123,6 +123,44 @@ class Joining(ResultStoreTests):
         answers = [_give(store, part("g", place, succeeded=place > 1)) for place in range(4)]
 
         assert answers == [[], [], [], ["complete g"]]
+
+    def test_a_join_that_grows_waits_for_the_added_member_too(self, bench: ResultsBench) -> None:
+        store = _store(bench)
+        store.open_joins([join("g", 1)], timeout=TIMEOUT)
+
+        store.grow([Growth(join="g", member="g-7"), Growth(join="g", member="g-8")], timeout=TIMEOUT)
+
+        assert [_give(store, part("g", place)) for place in (0, 8, 7)] == [[], [], ["complete g"]]
+        assert [each.place for each in store.parts("g", timeout=TIMEOUT)] == [0, 7, 8]
+
+    def test_a_join_grows_by_each_member_once(self, bench: ResultsBench) -> None:
+        store = _store(bench)
+        store.open_joins([join("g", 1)], timeout=TIMEOUT)
+        growth = Growth(join="g", member="g-1")
+
+        store.grow([growth, growth], timeout=TIMEOUT)
+        store.grow([growth], timeout=TIMEOUT)
+
+        assert [_give(store, part("g", place)) for place in range(2)] == [[], ["complete g"]]
+
+    def test_what_a_join_needs_grows_as_told(self, bench: ResultsBench) -> None:
+        store = _store(bench)
+        store.open_joins([join("g", 2, failures=2), join("h", 2, successes=1, failures=2)], timeout=TIMEOUT)
+
+        store.grow([Growth(join=id_, member="new", successes=0, failures=1) for id_ in "gh"], timeout=TIMEOUT)
+
+        assert [_give(store, part("g", place, succeeded=False)) for place in range(3)] == [[], [], ["complete g"]]
+        assert _give(store, part("h", 0)) == ["complete h"]
+
+    def test_only_an_open_join_grows(self, bench: ResultsBench) -> None:
+        store = _store(bench)
+        store.open_joins([join("g", 1)], timeout=TIMEOUT)
+        store.close_joins(["g"], timeout=TIMEOUT)
+
+        store.grow([Growth(join="g", member="new"), Growth(join="unknown", member="new")], timeout=TIMEOUT)
+
+        assert [store.parts(id_, timeout=TIMEOUT) for id_ in ("g", "unknown")] == [[], []]
+        assert _give(store, part("unknown", 0)) == []
 
     def test_several_joins_in_one_batch_do_not_mix(self, bench: ResultsBench) -> None:
         store = _store(bench)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from celeriac.model.join import Growth
 from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import FAILURE, SUCCESS, ResultRecord
@@ -209,6 +210,19 @@ class Committing(TransportTests):
             timeout=TIMEOUT,
         )
 
+        assert bench.drain(transport, ["celery"]) == ["complete g"]
+
+    def test_a_join_grows_before_the_part_that_comes_with_it_is_counted(self, bench: TransportBench) -> None:
+        transport = _joining(bench)
+        bench.publish(transport, *"ab")
+        adding, added = bench.take(transport, 2)
+        transport.settle([Verdict(delivery=None, joins=(join("g", 1),))], timeout=TIMEOUT)
+
+        bench.settle(transport, adding, parts=(part("g", 0),), grows=(Growth(join="g", member="g-1"),))
+        before = bench.drain(transport, ["celery"])
+        bench.settle(transport, added, parts=(part("g", 1),))
+
+        assert before == []
         assert bench.drain(transport, ["celery"]) == ["complete g"]
 
     def test_a_refused_verdict_gives_no_part_and_opens_no_join(self, bench: TransportBench) -> None:

@@ -1,4 +1,7 @@
-"""The client side of a macro benchmark: `python app_X.py COMMAND COUNT` prints one line of JSON."""
+"""The client side of a macro benchmark: `python app_X.py COMMAND COUNT` prints one line of JSON.
+
+`began` is of the machine's monotonic clock, which all its processes share.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 
 def main(app: Mapping[str, Any]) -> None:
     command, count = sys.argv[1], int(sys.argv[2])
-    began, cpu = time.perf_counter(), time.process_time()
+    began, cpu = time.monotonic(), time.process_time()
     answer = app[command](count)
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    print(json.dumps({"count": count, "seconds": seconds, "cpu": cpu, "samples": answer}))
+    seconds, cpu = time.monotonic() - began, time.process_time() - cpu
+    print(json.dumps({"count": count, "began": began, "seconds": seconds, "cpu": cpu, "samples": answer}))

@@ -47,7 +47,8 @@ def hit() -> None:
 
 def read(folder: Path) -> tuple[int, float, float]:
     """Return the executions of all processes: how many, the first and the last moment."""
-    found = [LAYOUT.unpack(path.read_bytes()) for path in folder.glob("*.probe")]
+    contents = [path.read_bytes() for path in folder.glob("*.probe")]
+    found = [LAYOUT.unpack(each) for each in contents if len(each) == LAYOUT.size]  # others are being made
     found = [each for each in found if each[0]]
     if not found:
         return 0, 0.0, 0.0

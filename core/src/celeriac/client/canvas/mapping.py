@@ -45,6 +45,14 @@ class chunks(Signature[list[Any]]):  # noqa: N801  the field's name
         kwargs = {"task": called, "it": list(it), "n": n}
         super().__init__("celery.chunks", (), kwargs, immutable=True, app=app or called._app)
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], app: SignatureApp | None = None) -> chunks:
+        """Return the chunks that a mapping describes."""
+        kwargs = data["kwargs"]
+        made = cls(kwargs["task"], kwargs["it"], kwargs["n"], app=app)
+        made["options"] = dict(data.get("options") or {})
+        return made
+
     def group(self) -> group:
         """Return the group of which it consists."""
         kwargs = self.kwargs

@@ -100,11 +100,11 @@ class Planner:
                 group_index=own.pop("group_index", follow.group_index),
             )
         if isinstance(planned, chain):
-            return self._chain(planned, tuple(args), follow)
+            return self._chain(planned, planned.args, follow)
         if isinstance(planned, group):
-            return self._group(planned, tuple(args), follow)
+            return self._group(planned, planned.args, follow)
         if isinstance(planned, chord):
-            return self._chord(planned, tuple(args), follow)
+            return self._chord(planned, planned.args, follow)
         return self._task(planned, follow)
 
     def _task(self, sig: Signature[Any], follow: Follow) -> AsyncResult[Any]:
@@ -136,8 +136,7 @@ class Planner:
             if follow.group_id is not None:
                 own.update(group_id=follow.group_id, group_index=follow.group_index)
             follow = Follow(chain=(*follow.chain, *reversed(rest)))
-        given = () if sig.immutable else args
-        previous = self.run(first, given, follow)
+        previous = self.run(first, args, follow)
         return linked([previous, *results])
 
     def _group(self, sig: group, args: tuple[Any, ...], follow: Follow) -> Results:

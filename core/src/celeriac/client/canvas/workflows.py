@@ -50,6 +50,36 @@ class Workflow(Signature[Any]):
         """Publish it, given `args`, with these options; return its result."""
         return self.apply_async(args, **options)
 
+    def apply_async(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Publish it, given `args` and `kwargs`: to the first step of a chain, to each member of a group or header.
+
+        Returns: the result of what it ends with, with those before it as parents.
+        Raises: Unsupported: it has to wait for a group, and the result store counts no members of groups.
+        """
+        return super(Workflow, self._given(kwargs)).apply_async(args, **options)
+
+    def apply(self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Run it here and now, as workers would; return the result of what it ends with."""
+        return super(Workflow, self._given(kwargs)).apply(args, **options)
+
+    def _given(self, kwargs: Mapping[str, Any] | None) -> Workflow:
+        """Return itself, or a copy in which what begins has these keyword arguments too."""
+        if not kwargs or self.immutable:
+            return self
+        given = cast("Workflow", self.clone())
+        for part in given._first():
+            if isinstance(part, Workflow):
+                part["kwargs"] = part._given(kwargs)["kwargs"]
+            elif not part.immutable:
+                part.kwargs.update(kwargs)
+        return given
+
+    def _first(self) -> list[Signature[Any]]:
+        """Return what begins when it does."""
+        raise NotImplementedError
+
     def freeze(
         self,
         task_id: str | None = None,
@@ -119,6 +149,9 @@ class chain(Workflow):  # noqa: N801  the field's name, used like a function
         """The steps, in order."""
         return cast("list[Signature[Any]]", self["kwargs"]["tasks"])
 
+    def _first(self) -> list[Signature[Any]]:
+        return self.tasks[:1]
+
     def unchained(self) -> list[Signature[Any]]:
         """Return copies of the steps with what is linked to the chain: callbacks to the last, errbacks to all."""
         steps = [step.clone() for step in self.tasks]
@@ -153,6 +186,9 @@ class group(Workflow):  # noqa: N801  the field's name
     def tasks(self) -> list[Signature[Any]]:
         """The members, in order."""
         return cast("list[Signature[Any]]", self["kwargs"]["tasks"])
+
+    def _first(self) -> list[Signature[Any]]:
+        return self.tasks
 
     @property
     def unrolled(self) -> Signature[Any]:
@@ -224,6 +260,9 @@ class chord(Workflow):  # noqa: N801  the field's name
         """The members of the header, in order."""
         header = self["kwargs"]["header"]
         return header.tasks if isinstance(header, group) else cast("list[Signature[Any]]", header)
+
+    def _first(self) -> list[Signature[Any]]:
+        return self.tasks
 
     @property
     def header_id(self) -> str | None:

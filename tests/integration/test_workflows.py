@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from contextlib import ExitStack
 
 import pytest
 from broken import NO_SHRINKING
 from hypothesis import HealthCheck, given, settings
 from running import eventually, running
+from sites import PLACES, place
 from workflow_tasks import build, define
 from workflows import KINDS, UNSTARTED, Failed, Interpreter, recipes, seen
 
 from celeriac import Celeriac
 from celeriac.errors import ChordError, Reject, TaskRevokedError
-from celeriac.testing.app import fresh_url
 
 SECONDS = 10
 EXAMPLES = int(os.environ.get("CELERIAC_WORKFLOWS", "100"))
@@ -25,9 +24,9 @@ MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list
 class Site:
     """An app with a worker, and how often each task ran."""
 
-    def __init__(self, url, **conf):
+    def __init__(self, **conf):
         self.runs = Counter()
-        self.app = Celeriac("workflows", broker=url, set_as_current=False)
+        self.app = Celeriac("workflows", set_as_current=False)
         self.app.conf.update(conf)
         define(self.app, self.runs)
 
@@ -36,24 +35,13 @@ class Site:
         return not any(depth.waiting + depth.delayed + depth.held for depth in transport.depths(timeout=10))
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite", "apart", "redis"])
+@pytest.fixture(scope="module", params=PLACES)
 def site(request, tmp_path_factory):
-    with ExitStack() as stack:
-        url = stack.enter_context(fresh_url())
-        conf = {}
-        if request.param == "redis":
-            redis_servers = pytest.importorskip("redis_servers")
-            if not redis_servers.installed():
-                pytest.skip("there is no Redis server to start")
-            url = stack.enter_context(redis_servers.redis_server()).url
-            conf = {"result_backend": url}
-        elif request.param != "memory":
-            file = f"sqlite:///{tmp_path_factory.mktemp('q')}/q.db"
-            url, conf = (url, {"result_backend": file}) if request.param == "apart" else (file, {})
-        site = Site(url, **conf)
-        stack.callback(site.app.close)
-        stack.enter_context(running(site.app, pool="threads", concurrency=4))
-        yield site
+    with place(request.param, tmp_path_factory.mktemp("workflows")) as conf:
+        site = Site(**conf)
+        with running(site.app, pool="threads", concurrency=4):
+            yield site
+        site.app.close()
 
 
 def expected(recipe):
@@ -93,7 +81,7 @@ def test_a_worker_does_what_the_interpreter_says(site, recipe):
 @given(recipe=recipes())
 @settings(MANY, max_examples=EXAMPLES * 2)
 def test_eager_mode_does_what_the_interpreter_says(recipe):
-    site = Site("memory://eager", task_always_eager=True)
+    site = Site(broker_url="memory://eager", task_always_eager=True)
 
     result = build(site.app, recipe).apply_async()
 

@@ -58,6 +58,15 @@ def altered(**fields: Any) -> type[ModelPool]:
     return type("Broken", (ModelPool,), {"_submit": _submit})
 
 
+def until_terminated(pool: type[ModelPool]) -> type[ModelPool]:
+    """Return the pool with runs that are there when they are terminated, however slow the machine is."""
+
+    def _submit(self: ModelPool, requests: Sequence[Request]) -> None:
+        ModelPool._submit(self, [replace(request, task="gated") for request in requests])
+
+    return type("Broken", (pool,), {"_submit": _submit})
+
+
 def differently(**changed: Any) -> type[ModelPool]:
     """Return the model with another context: each of `changed` makes a field of the context from the context."""
 
@@ -318,7 +327,10 @@ DEFECTS: dict[str, list[type[ModelPool]]] = {
     "a_run_that_swallows_everything_is_terminated": [TerminatesPolitely],
     "what_waits_has_ended_or_was_never_there_is_not_terminated": [TerminatesWhateverRuns],
     "a_second_termination_ends_nothing_else": [TerminatesWhateverRuns],
-    "terminations_that_come_as_runs_end_harm_nobody": [with_slot(lost=as_lost), with_slot(lost=loses_the_slot)],
+    "terminations_that_come_as_runs_end_harm_nobody": [
+        until_terminated(with_slot(lost=as_lost)),
+        until_terminated(with_slot(lost=loses_the_slot)),
+    ],
     "a_pool_that_declares_to_resize_can_and_no_other": [DeclaresWithoutDoing],
     "a_pool_that_grows_runs_what_waited": [NeverGrows],
     "a_pool_that_shrinks_ends_what_runs_and_then_runs_no_more_than_it_may": [ShrinksOnPaper],
@@ -348,6 +360,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 class FewerChildren(PoolContract):
     recycles = 40
+    races = 20
 
 
 @pytest.fixture(autouse=True)

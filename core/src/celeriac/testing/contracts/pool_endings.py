@@ -14,11 +14,13 @@ from celeriac.testing.harness import PoolHarness
 __all__ = ["EndingsContract"]
 
 SLOTS = 4
-RACES = 100
 
 
 class EndingsContract:
     """What `terminate` ends, and what it does not."""
+
+    races = 100
+    """How many runs are terminated about when they end."""
 
     def test_a_pool_that_declares_to_terminate_can_and_no_other(self, pool_harness: PoolHarness) -> None:
         with rig(pool_harness, start=False) as pool:
@@ -81,7 +83,7 @@ class EndingsContract:
         chance = random.Random(7)
         with rig(pool_harness, SLOTS) as pool:
             killer = _kills(pool)
-            pool.submit(*(pool.interruptible("brief") for _ in range(RACES)))
+            pool.submit(*(pool.interruptible("brief") for _ in range(self.races)))
             for key in list(pool.submitted):
                 pool.wait_started([key])
                 time.sleep(chance.uniform(0.0, 1.5 * BRIEF_SECONDS))

@@ -23,7 +23,7 @@ from celeriac.spi.pool import Places, Pool, PoolContext, RunsInMain
 from celeriac.testing.contracts.pool_tasks import ASYNC_TASKS, aexecute, execute, failed, is_async
 from celeriac.testing.harness import PoolHarness
 
-__all__ = ["PoolRig", "needs", "needs_slots", "rig"]
+__all__ = ["MACHINE_SECONDS", "PoolRig", "needs", "needs_slots", "rig"]
 
 MACHINE_SECONDS = 4.0
 """What a loaded machine may add to a promise of one second."""
@@ -216,7 +216,8 @@ class PoolRig:
         succeeded = {outcome.key for outcome in self.outcomes if outcome.state == SUCCESS}
         late = [key for what, key in self.told if what == "late"]
         assert not late, "told after the stop"
-        assert reported + Counter(self.returned) == Counter(self.submitted), "not each reported or returned once"
+        given, back = Counter(self.submitted), reported + Counter(self.returned)
+        assert not [key for key in given | back if given[key] != back[key]], "not each reported or returned once"
         assert not [key for key, times in started.items() if times > 1], "started more than once"
         assert not [key for key, times in ran.items() if times > 1], "ran more than once"
         assert not [key for key in ran if key not in started], "ran, and nobody was told of the start"

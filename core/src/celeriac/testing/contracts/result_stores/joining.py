@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac.spi.results import Joins
@@ -52,7 +54,10 @@ class Joining(ResultStoreTests):
         opened = Join(id="g", size=1, successes=1, message=message)
         store.open_joins([opened], timeout=TIMEOUT)
 
-        assert store.give([part("g", 0)], timeout=TIMEOUT) == [message]
+        (arrived,) = store.give([part("g", 0)], timeout=TIMEOUT)
+        same = arrived.body == message.body  # where CI is set, pytest would look long for how so many bytes differ
+        assert same, "another body came back"
+        assert msgspec.structs.replace(arrived, body=b"") == msgspec.structs.replace(message, body=b"")
 
     def test_parts_come_back_by_their_places(self, bench: ResultsBench) -> None:
         store = _store(bench)

@@ -36,12 +36,16 @@ class Probe:
 
 
 _probes: list[Probe] = []
+_making = threading.Lock()
+"""Two threads that made the same file would cut it off under each other's memory."""
 
 
 def hit() -> None:
     """Note one execution in the folder that BENCH_PROBE names."""
     if not _probes:
-        _probes.append(Probe(Path(os.environ["BENCH_PROBE"])))
+        with _making:
+            if not _probes:
+                _probes.append(Probe(Path(os.environ["BENCH_PROBE"])))
     _probes[0].hit()
 
 

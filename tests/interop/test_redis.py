@@ -13,6 +13,7 @@ import pytest
 from celery_side import celery, define, leave_logging, setup_logging, start_worker
 from running import eventually, running
 
+import celeriac
 from celeriac import Celeriac
 from celeriac.testing.app import make_app
 
@@ -255,3 +256,23 @@ def test_workers_of_both_sides_empty_one_queue_and_nothing_is_lost(shared):
         others = [result.get(timeout=60) for result in theirs]
 
     assert mine == others == [n + 1 for n in range(count)]
+
+
+# -- saved groups ----------------------------------------------------------------------------------
+
+
+def test_a_saved_group_is_restored_by_the_other_side(shared):
+    ours, theirs = shared.ours, shared.theirs
+    with shared.our_worker():
+        mine = celeriac.group(ours.tasks["proj.add"].s(1, n) for n in range(3)).apply_async().save()
+        other = celery.group(theirs.tasks["proj.add"].s(2, n) for n in range(3)).apply_async()
+        other.save()
+
+        found = theirs.GroupResult.restore(mine.id)
+        back = celeriac.GroupResult.restore(other.id, ours)
+
+        assert found.get(timeout=SECONDS) == [1, 2, 3]
+        assert back.get(timeout=SECONDS) == [2, 3, 4]
+        assert (found.as_tuple(), back.as_tuple()) == (mine.as_tuple(), other.as_tuple())
+    mine.delete()
+    assert theirs.GroupResult.restore(mine.id) is None

@@ -314,6 +314,10 @@ class Signature(dict[str, Any], Generic[R]):
             return NotImplemented
         return Signature.composer(self, other)
 
+    def __ror__(self, other: Any) -> Signature[Any]:  # type: ignore[override]  # as above
+        """Leave it to the left one; with this, type checkers find its `__or__` before that of a dict."""
+        return NotImplemented
+
     def __ior__(self, other: Any) -> Signature[Any]:  # type: ignore[override]  # as above
         """Return the same as `self | other`: signatures are not changed in place."""
         return self.__or__(other)

@@ -16,7 +16,7 @@ FREE = {"celeriac"}  # the lazy index of public names
 
 CORE_MODULES = repository().core.modules
 ALLOWED_LIBRARIES = {"click", "msgspec", "networkx", "pluggy"}
-ALLOWED_IN = {"networkx": {"kernel"}, "pluggy": {"kernel"}, "pytest": {"testing"}, "hypothesis": {"testing"}}
+ALLOWED_IN = {"networkx": {"kernel", "client"}, "pluggy": {"kernel"}, "pytest": {"testing"}, "hypothesis": {"testing"}}
 
 
 def layer_of(name: str) -> str:

@@ -95,7 +95,7 @@ def test_each_method_of_a_task_has_an_entry() -> None:
 def test_each_attribute_of_the_request_has_an_entry() -> None:
     methods = {name for name, value in vars(Context).items() if isinstance(value, classmethod | FunctionType)}
     own = {name for name in vars(Context) if not name.startswith("_")} - methods
-    attributes = own | {"args", "kwargs", "delivery_info", "properties", "followups", "joins", "children"}
+    attributes = own | {"args", "kwargs", "delivery_info", "properties", "followups", "joins", "grows", "children"}
 
     assert sorted(names("tasks.md", "The request")) == sorted(attributes - {"entering"})
     assert attributes >= {name for name in vars(Context()) if name not in {"table", "embed"}}

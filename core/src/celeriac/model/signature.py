@@ -16,6 +16,7 @@ from celeriac.model.wireform import as_list, check
 __all__ = ["Signature", "signature"]
 
 R = TypeVar("R")
+S = TypeVar("S", bound="Signature[Any]")
 
 
 class Signature(dict[str, Any], Generic[R]):
@@ -59,10 +60,10 @@ class Signature(dict[str, Any], Generic[R]):
             self._app = app
 
     @classmethod
-    def register_type(cls, name: str) -> Callable[[type[Signature[Any]]], type[Signature[Any]]]:
+    def register_type(cls, name: str) -> Callable[[type[S]], type[S]]:
         """Make a subclass the one that mappings with this `subtask_type` become; a class decorator."""
 
-        def register(subclass: type[Signature[Any]]) -> type[Signature[Any]]:
+        def register(subclass: type[S]) -> type[S]:
             cls.types[name] = subclass
             return subclass
 

@@ -242,14 +242,10 @@ def kinds(recipe: Any) -> set[str]:
 
 
 def _steps(recipe: Any) -> list[Any]:
-    """The steps of a chain, chains in it resolved; a group of one is its member, but for one right after a group."""
+    """The steps of a chain, chains in it resolved."""
     found: list[Any] = []
     for step in recipe[1]:
-        plain = step
-        composed = len(found) == 1 and found[0][0] == "group"  # as `group | group` always is a chord
-        while plain[0] == "group" and len(plain[1]) == 1 and not composed:
-            (plain,) = plain[1]
-        found += _steps(plain) if plain[0] == "chain" else [plain]
+        found += _steps(step) if step[0] == "chain" else [step]
     return _extended(found)
 
 
@@ -276,7 +272,7 @@ def recipes(leaves: int = 12, *, among: tuple[str, ...] = KINDS) -> st.SearchStr
     def larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         some = st.lists(inner, min_size=1, max_size=4)
         return st.one_of(
-            st.tuples(st.just("chain"), some),
+            st.tuples(st.just("chain"), some.map(_unrolled)),
             st.tuples(st.just("group"), some).map(_simple),
             st.tuples(st.just("chord"), some, inner),
             st.tuples(st.sampled_from(("linked", "guarded")), inner, st.just(0)).map(_only_on_one),
@@ -289,6 +285,11 @@ def _simple(recipe: Any) -> Any:
     """Return a group whose only member is a group as that."""
     (member, *others) = recipe[1]
     return recipe if others or member[0] != "group" else member
+
+
+def _unrolled(steps: list[Any]) -> list[Any]:
+    """Return steps none of which is a group of one: what that is depends on how it was composed, as in Celery."""
+    return [step[1][0] if step[0] == "group" and len(step[1]) == 1 else step for step in steps]
 
 
 def _only_on_one(recipe: Any) -> Any:

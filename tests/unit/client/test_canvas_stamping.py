@@ -94,3 +94,21 @@ def test_links_alone_can_be_stamped(add):
 
     assert stamps(made) == {}
     assert stamps(signature(made.options["link"][0])) == {"batch": "b7"}
+
+
+def test_a_retry_and_what_takes_the_place_of_a_run_keep_its_stamps(app):
+    seen = []
+
+    @app.task(name="told", bind=True)
+    def told(self):
+        seen.append(self.request.stamps)
+
+    @app.task(name="handed", bind=True)
+    def handed(self):
+        if self.request.retries == 0:
+            raise self.retry(countdown=0)
+        self.replace(chain(told.si(), group(told.si(), told.si())))
+
+    handed.s().stamp(batch="b7").apply()
+
+    assert seen == [{"batch": "b7"}] * 3

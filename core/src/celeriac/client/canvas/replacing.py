@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from celeriac.client.canvas.planning import JOINS_QUEUE, LIST_TASK, Follow, Planner
 from celeriac.client.canvas.shaping import ends_in_group
+from celeriac.client.canvas.stamping import stamp
 from celeriac.errors import Ignore
 from celeriac.model.signature import Signature, signature
 
@@ -32,7 +33,9 @@ def replace(app: Celeriac, context: Context, sig: Mapping[str, Any]) -> NoReturn
     if ends_in_group(successor):
         # What waits for one result gets one: the list.
         listed: Signature[Any] = Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=app)
-        successor = successor.__or__(listed)  # as dicts see it, `|` were a dict
+        successor = successor | listed
+    if context.stamps:
+        stamp(successor, None, False, context.stamps)
     for callback in context.callbacks or ():
         successor.link(signature(callback, app=app))
     for errback in context.errbacks or ():

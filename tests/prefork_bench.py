@@ -126,8 +126,14 @@ def descriptors() -> int:
 
 @contextmanager
 def bench(concurrency: int = 1, **tasks: Body) -> Iterator[Bench]:
+    """Run a pool with these tasks, as `started` does."""
+    with started(Bench(concurrency, {"quick": lambda _: "", "pid": lambda _: os.getpid(), **tasks})) as made:
+        yield made
+
+
+@contextmanager
+def started(made: Bench) -> Iterator[Bench]:
     """Run a pool; at the end stop it, and check its accounts and that none of its processes is left."""
-    made = Bench(concurrency, {"quick": lambda _: "", "pid": lambda _: os.getpid(), **tasks})
     made.pool.start()
     zygote = made.zygote
     try:

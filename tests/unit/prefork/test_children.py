@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefork_bench import Bench, bench, children_of, descriptors
+from prefork_bench import Bench, bench, children_of, descriptors, started
 from running import eventually
 
 from celeriac import events
@@ -232,15 +232,12 @@ async def _aexecute(request: Request) -> Outcome:
 
 
 def test_a_coroutine_gets_its_soft_limit_where_it_waits_and_the_next_one_runs_undisturbed() -> None:
-    made = Bench(1, {}, aexecute=_aexecute, is_async=lambda _: True)
-    made.pool.start()
+    with started(Bench(1, {}, aexecute=_aexecute, is_async=lambda _: True)) as made:
+        (long,) = made.run("long", soft_time_limit=0.2)
+        (short,) = made.run("short", soft_time_limit=10.0)
 
-    (long,) = made.run("long", soft_time_limit=0.2)
-    (short,) = made.run("short", soft_time_limit=10.0)
-
-    assert made.outcome(long).reason == "caught (0.2,)"
-    assert made.outcome(short).reason == ""
-    made.stop()
+        assert made.outcome(long).reason == "caught (0.2,)"
+        assert made.outcome(short).reason == ""
     made.account()
 
 
@@ -249,26 +246,24 @@ def test_a_coroutine_gets_its_soft_limit_where_it_waits_and_the_next_one_runs_un
 
 @pytest.mark.timeout(120)
 def test_recycled_children_leave_no_descriptor_behind() -> None:
-    made = Bench(2, {"quick": lambda _: ""}, max_tasks_per_child=1)
-    made.pool.start()
-    made.run("quick", 20)
-    made.wait_all()
+    with started(Bench(2, {"quick": lambda _: ""}, max_tasks_per_child=1)) as made:
+        made.run("quick", 20)
+        made.wait_all()
 
-    def open_now() -> list[int]:
-        return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (os.getpid(), made.zygote)]
+        def open_now() -> list[int]:
+            return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (os.getpid(), made.zygote)]
 
-    eventually(lambda: len(children_of(made.zygote)) == 2, "both children are there")
-    before = open_now()
+        eventually(lambda: len(children_of(made.zygote)) == 2, "both children are there")
+        before = open_now()
 
-    made.run("quick", 200)
-    made.wait_all(100)
-    eventually(lambda: len(children_of(made.zygote)) == 2, "both children are there")
+        made.run("quick", 200)
+        made.wait_all(100)
+        eventually(lambda: len(children_of(made.zygote)) == 2, "both children are there")
 
-    eventually(lambda: all(now <= then for now, then in zip(open_now(), before, strict=True)), "no descriptor is left")
-    in_child = len(os.listdir(f"/proc/{made.children()[0]}/fd"))
-    made.stop()
-    assert in_child <= before[1]
-    made.account()
+        eventually(
+            lambda: all(now <= then for now, then in zip(open_now(), before, strict=True)), "no descriptor is left"
+        )
+        assert len(os.listdir(f"/proc/{made.children()[0]}/fd")) <= before[1]
 
 
 def test_a_pool_that_cannot_start_says_why_and_leaves_nothing_behind() -> None:
@@ -319,13 +314,9 @@ def test_a_failure_that_cannot_be_recorded_ends_its_run_all_the_same() -> None:
     def failed(*_: Any) -> Outcome:
         raise RuntimeError("no record")
 
-    made = Bench(1, {"bad": lambda _: 1 / 0, "die": lambda _: os._exit(1)}, failed=failed)
-    made.pool.start()
+    with started(Bench(1, {"bad": lambda _: 1 / 0, "die": lambda _: os._exit(1)}, failed=failed)) as made:
+        made.run("bad")
+        made.run("die")
+        made.wait_all()
 
-    made.run("bad")
-    made.run("die")
-    made.wait_all()
-
-    made.stop()
-    made.account()
     assert {outcome.state for outcome in made.outcomes} == {FAILURE}

@@ -61,7 +61,8 @@ def running_server(*arguments: str) -> Iterator[str]:
             _wait_for(url)
             yield url
         finally:
-            process.communicate()
+            # A line, and not the end of the pipe alone: a process that a test forked and left may have it open too.
+            process.communicate(b"\n")
 
 
 def _wait_for(url: str) -> None:

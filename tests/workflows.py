@@ -254,7 +254,7 @@ def _extended(steps: list[Any]) -> list[Any]:
     found: list[Any] = []
     for step in reversed(steps):
         if step[0] == "chord" and ends_in_group(step) and found:
-            found[0] = ("chord", step[1], ("chain", [step[2], found[0]]))
+            found = [("chord", step[1], ("chain", [step[2], *found]))]
         else:
             found.insert(0, step)
     return found

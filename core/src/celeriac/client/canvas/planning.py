@@ -14,7 +14,7 @@ that a client would send is made when a task leads to the next step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -54,6 +54,10 @@ _LAST = ("chord", "group_id", "group_index", "link")
 """Options that belong to what a workflow ends with."""
 
 
+SLICE = 10_000
+"""How many messages a client plans before it publishes them. Smaller workflows are published whole, or not at all."""
+
+
 class Follow(Struct, frozen=True, kw_only=True):
     """What comes after a signature: steps in the wire's order, the next one last, or the join that it is a part of."""
 
@@ -81,11 +85,18 @@ NOTHING = Follow()
 
 
 class Planner:
-    """Plans signatures of one app; `parent` is the run they are started by."""
+    """Plans signatures of one app; `parent` is the run they are started by.
 
-    def __init__(self, app: Celeriac, parent: Context | None = None) -> None:
+    `publish`, if given, is handed what is planned whenever there are `SLICE` messages of it, so that a workflow of any
+    size takes a bounded amount of memory; the rest is left in `plan`.
+    """
+
+    def __init__(
+        self, app: Celeriac, parent: Context | None = None, *, publish: Callable[[Plan], None] | None = None
+    ) -> None:
         self.app = app
         self.parent = parent
+        self._publish = publish
         self.plan: Plan = Plan()
 
     def run(self, sig: Mapping[str, Any], args: Sequence[Any] = (), follow: Follow = NOTHING) -> Results:
@@ -119,6 +130,9 @@ class Planner:
         self.plan.messages.append(
             self.app.publisher.build(sig.task, sig.args, sig.kwargs, task=task, parent=self.parent, **options)
         )
+        if self._publish is not None and len(self.plan.messages) >= SLICE:
+            full, self.plan = self.plan, Plan()
+            self._publish(full)
         return AsyncResult(options["task_id"], app=self.app, task_name=sig.task)
 
     def _chain(self, sig: chain, args: tuple[Any, ...], follow: Follow) -> Results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celeriac.client.canvas import composing, tasks
-from celeriac.client.canvas.planning import Planner
+from celeriac.client.canvas.planning import Plan, Planner
 from celeriac.client.context import current_context
 from celeriac.errors import Unsupported
 from celeriac.kernel import plugins
@@ -30,13 +30,16 @@ def publish_workflow(app: Celeriac, sig: Signature[Any]) -> Any:
     Raises: Unsupported: it has to wait for a group, and the result store counts no members of groups.
     """
     parent = current_context()
-    planner = Planner(app, parent)
+
+    def publish(plan: Plan) -> None:
+        if plan.joins:
+            _joins_of(app).open_joins(plan.joins, timeout=app.conf.result_timeout_seconds)
+        for start in range(0, len(plan.messages), BATCH):
+            app.publisher.send(plan.messages[start : start + BATCH])
+
+    planner = Planner(app, parent, publish=publish)
     result = planner.run(sig)
-    plan = planner.plan
-    if plan.joins:
-        _joins_of(app).open_joins(plan.joins, timeout=app.conf.result_timeout_seconds)
-    for start in range(0, len(plan.messages), BATCH):
-        app.publisher.send(plan.messages[start : start + BATCH])
+    publish(planner.plan)
     if parent is not None:
         parent.children.append(result)  # type: ignore[arg-type]  # a group counts as one
     return result

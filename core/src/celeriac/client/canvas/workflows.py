@@ -33,6 +33,10 @@ def _member(value: Any, app: SignatureApp | None) -> Signature[Any]:
     return signature(value, app=app)
 
 
+def _is_task(sig: Signature[Any]) -> bool:
+    return not isinstance(sig, Workflow)
+
+
 def _app_of(members: Iterable[Signature[Any]]) -> SignatureApp | None:
     return next((each._app for each in members if each._app is not None), None)
 
@@ -119,8 +123,11 @@ class chain(Workflow):  # noqa: N801  the field's name, used like a function
         if options or (len(tasks) == 1 and isinstance(tasks[0], Mapping)):
             return cls.of(members, options, app)
         made: Signature[Any] = cls.of([], app=app)
-        for member in members:
-            made = made | member
+        for place, member in enumerate(members):
+            if place and isinstance(made, chain) and _is_task(member) and _is_task(made.tasks[-1]):
+                made.tasks.append(member.clone())  # what composing comes to, without copying all steps for each
+            else:
+                made = made | member
         return made
 
     def __init__(self, *tasks: Any, app: SignatureApp | None = None, **options: Any) -> None:

@@ -11,6 +11,8 @@ from celeriac.spi.pool import PoolContext
 from celeriac.testing.contracts.pool import PoolContract
 from celeriac.testing.harness import PoolHarness
 
+pytestmark = pytest.mark.timeout(120)  # many processes are made, one after the other
+
 
 def nothing(*_):
     raise AssertionError

@@ -11,6 +11,8 @@ from celeriac.testing.harness import PoolHarness, harness_modules, open_harness
 
 MODULES = harness_modules("pool")
 
+pytestmark = pytest.mark.timeout(120)  # many processes are made, one after the other
+
 
 class TestInstalledPools(PoolContract):
     @pytest.fixture(params=MODULES.values(), ids=MODULES.keys())

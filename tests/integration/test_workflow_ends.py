@@ -12,6 +12,7 @@ from sites import PLACES, place
 from workflow_tasks import define
 
 from celeriac import Celeriac, chain, chord, group
+from celeriac.client.canvas import planning
 from celeriac.errors import ChordError, Reject, TaskRevokedError
 
 SECONDS = 20
@@ -250,3 +251,23 @@ def test_a_member_over_its_time_limit_is_one_that_failed(site):
     with pytest.raises(ChordError, match="TimeLimitExceeded"):
         result.get(timeout=SECONDS)
     assert site.told() == [[2], [4]]
+
+
+def test_a_header_larger_than_a_slice_is_published_in_several_and_joined_as_one(site, monkeypatch):
+    monkeypatch.setattr(planning, "SLICE", 10)
+    inner = chord([site.mark.s(number) for number in range(15)], site.mark.s("inner"))
+
+    result = chord([*[site.mark.s(number) for number in range(25)], inner], site.mark.s("body")).apply_async()
+
+    values, _ = result.get(timeout=SECONDS)
+    assert values == [*[[number] for number in range(25)], [[[number] for number in range(15)], "inner"]]
+
+
+def test_a_chain_of_many_links_runs_to_its_end(site):
+    links = 200
+
+    values = chain(*[site.mark.s(number) for number in range(links)]).apply_async().get(timeout=SECONDS)
+
+    for number in reversed(range(1, links)):
+        values, last = values
+        assert last == number

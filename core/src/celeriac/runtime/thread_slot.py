@@ -158,10 +158,10 @@ class ThreadSlot(threading.Thread):
             self.limits = None
 
     def _begin(self, request: Request) -> None:
+        self._context.started(request)  # first: the watch may report the run as soon as it knows its limits
         soft = None if self._is_async(request) else request.soft_time_limit  # raised on its loop, where it waits
         self.limits = RunLimits.of(request, soft, request.time_limit)
         self._pool.watch.expect(self.limits)
-        self._context.started(request)
 
     def _run_coroutine(self, request: Request) -> Outcome:
         from celeriac.runtime.driving import Driven, TaskLoop, awaiting  # noqa: PLC0415  the first async task loads asyncio

@@ -16,6 +16,7 @@ import pytest
 from celeriac import Celeriac
 from celeriac.errors import InvalidMessage
 from celeriac.model.message import Message
+from celeriac.model.outcome import Action
 from celeriac.model.protocol import Embed, TaskHeaders, check_body, check_headers, moment_from_text
 from celeriac.model.request import Request
 from celeriac.runtime.executor import Executor
@@ -88,7 +89,7 @@ def test_a_recorded_message_runs_and_sends_on_what_was_meant(executor: Executor,
     )
 
 
-def test_a_recorded_member_of_a_chord_gives_its_part(executor: Executor):
+def test_a_recorded_member_of_a_chord_waits_for_who_can_join_it(executor: Executor):
     given = message("chord_header_member")
     headers = check_headers(given.headers)
     request = Request(
@@ -97,9 +98,8 @@ def test_a_recorded_member_of_a_chord_gives_its_part(executor: Executor):
 
     outcome = executor.execute(request)
 
-    (part,) = outcome.parts
-    assert (part.join, part.member, part.place, part.succeeded) == (headers.group, headers.id, 0, True)
-    assert json.loads(part.payload)[:3] == [1, headers.id, "SUCCESS"]
+    assert (outcome.action, outcome.records, outcome.followups, outcome.parts) == (Action.PARK, (), (), ())
+    assert "chord of a Celery client" in outcome.reason
 
 
 def test_the_chord_of_a_recorded_member_is_read():

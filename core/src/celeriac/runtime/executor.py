@@ -201,9 +201,11 @@ class TaskRun(Ending):
             args, kwargs, embed = self.read(request.message, headers)
         except MessageError as error:
             return self._unreadable(request, headers, error)
-        if embed.chord is not None and not self.joins:
+        if embed.chord is not None and not (self.joins and "join" in embed.chord):
             # Run without its join, the body of the chord would never come: better kept until somebody can.
             reason = "part of a chord, and the result store of this worker counts no members of chords"
+            if self.joins:
+                reason = "part of a chord of a Celery client, whose members only Celery's workers count"
             return Outcome(key=request.key, state=REJECTED, action=Action.PARK, reason=reason, error=reason)
         run = Run(request, headers, args, kwargs, embed, self.hostname, start)
         if events.task_prerun.receivers:

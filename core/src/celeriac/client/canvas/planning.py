@@ -199,8 +199,7 @@ class Planner:
             return self.run(body, ([],), follow)
         successes, failures = chosen.terms(len(members))
         followed = _followed(body, follow)
-        if terms is not None:
-            followed["join"] = terms
+        followed["join"] = chosen.text  # by which workers know a join that they can count
         message = self.app.publisher.build(
             JOIN_TASK,
             (id_, dict(followed)),

@@ -109,10 +109,10 @@ def test_only_the_connection_that_sent_a_text_is_cut_and_only_from_then_on(proxy
             each.sendall(b"another")
             assert read(each, 7) == b"another"
 
-        client.sendall(b"this one")
+        client.sendall(b"farther")
         other.sendall(b"goes on")
 
-        assert read(client, 8) == b"thi"
+        assert read(client, 8) == b"far"
         assert read(other, 7) == b"goes on"
 
 

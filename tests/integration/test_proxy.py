@@ -103,7 +103,7 @@ def test_a_reset_is_seen_as_a_reset(proxy, client):
 
 
 def test_only_the_connection_that_sent_a_text_is_cut_and_only_from_then_on(proxy, client):
-    proxy.cut(3, seen=b"this one", reset=False)
+    proxy.cut(3, seen=b"farther", reset=False)
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as other:
         for each in (client, other):
             each.sendall(b"another")

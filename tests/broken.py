@@ -14,6 +14,7 @@ from hypothesis import Phase
 from celeriac.errors import StoreError
 from celeriac.model.address import Address
 from celeriac.testing.harness import StoreHarness
+from celeriac_memory.coordinator import MemoryCoordinator
 from celeriac_memory.results import MemoryResults
 from celeriac_memory.store import forget, store_at
 
@@ -37,7 +38,7 @@ class MemoryModule:
     @contextmanager
     def transport(self) -> Iterator[StoreHarness[Any]]:
         with self._fresh() as url:
-            yield StoreHarness(self.broken, url, results=self.its_results, patience=0.4)
+            yield StoreHarness(self.broken, url, results=self.its_results, coordinator=MemoryCoordinator, patience=0.4)
 
     results = transport
     coordinator = transport

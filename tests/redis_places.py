@@ -54,7 +54,15 @@ class Place:
         steady = {"lease_seconds": 600.0}
         with self._store() as url:
             service = RedisClusterTransport if url.startswith("redis+cluster:") else RedisTransport
-            yield StoreHarness(service, url, virtual=False, options=options, steady=steady, results=self._results)
+            yield StoreHarness(
+                service,
+                url,
+                virtual=False,
+                options=options,
+                steady=steady,
+                results=self._results,
+                coordinator=self._coordinator,
+            )
 
     @contextmanager
     def results(self) -> Iterator[StoreHarness[RedisResultStore]]:
@@ -67,6 +75,9 @@ class Place:
     def coordinator(self) -> Iterator[StoreHarness[RedisCoordinator]]:
         with self._store() as url:
             yield StoreHarness(RedisCoordinator, url, virtual=False, options=self.options)
+
+    def _coordinator(self, address: Address, context: Context) -> RedisCoordinator:
+        return RedisCoordinator(address, Context(clock=context.clock, holder=context.holder, options=self.options))
 
     def _results(self, address: Address, context: Context) -> RedisResultStore:
         return RedisResultStore(address, Context(clock=context.clock, holder=context.holder, options=self.options))

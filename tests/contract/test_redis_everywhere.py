@@ -26,6 +26,7 @@ from celeriac.testing.contracts.results import ResultStoreContract
 from celeriac.testing.contracts.transport import TransportContract
 from celeriac.testing.contracts.transports.bench import TransportBench
 from celeriac.testing.contracts.transports.publishing import Receiving
+from celeriac.testing.contracts.transports.revoking import Revoking
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ class TestCoordinatorsOnACluster(CoordinatorContract):
             yield bench
 
 
-class TestTransportsBehindADoor(Receiving):
+class TestTransportsBehindADoor(Receiving, Revoking):
     @pytest.fixture
     def bench(self, door: Place) -> Iterator[TransportBench]:
         with TransportBench(door) as bench:

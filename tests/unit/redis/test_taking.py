@@ -10,6 +10,7 @@ import pytest
 from celeriac.errors import TransportLost
 from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Verdict
+from celeriac_redis.coordinator import RedisCoordinator
 from celeriac_redis.transport import RedisTransport
 
 SECONDS = 10.0
@@ -303,3 +304,17 @@ def test_everything_done_leaves_only_names_and_what_expires(opened, url, link):
     keys = link.run("KEYS", "*", timeout=SECONDS)
     lasting = {key for key in keys if link.run("TTL", key, timeout=SECONDS) < 0}
     assert lasting == {b"celeriac:queues"}
+
+
+def test_who_may_not_look_for_revocations_is_not_sure_and_takes_all_the_same(opened, own_server, connect):
+    transport = opened(RedisTransport, own_server, holder="a")
+    coordinator = opened(RedisCoordinator, own_server, global_keyprefix="elsewhere:")
+    assert transport.checks_with(coordinator, "revoked")
+    publish(transport, "a", "b")
+    before = transport.receive(["q"], limit=1, timeout=1.0)
+
+    connect(own_server).run("ACL", "SETUSER", "default", "resetkeys", "~q*", "~celeriac:*", timeout=5.0)
+    after = transport.receive(["q"], limit=1, timeout=1.0)
+
+    assert [delivery.unrevoked for delivery in before + after] == [True, False]
+    assert texts(before + after) == ["a", "b"]

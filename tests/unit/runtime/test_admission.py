@@ -53,6 +53,25 @@ def admit(celeriac_app, inflight, coordinator, clock):
     return admit
 
 
+def test_the_coordinator_is_asked_only_where_the_broker_was_not_sure(celeriac_app, inflight, coordinator, clock):
+    celeriac_app.task(lambda: None, name="echo")
+    celeriac_app.finalize()
+    failures = Failures(celeriac_app, Recorder(celeriac_app, "box"), "box")
+    admission = Admission(celeriac_app, failures, inflight, coordinator, clock)
+    coordinator.ids = {"a", "b"}
+    sure = Delivery(message=make_message(id="a"), queue="celery", tag=1, unrevoked=True)
+    unsure = Delivery(message=make_message(id="b"), queue="celery", tag=2)
+
+    admitted = admission.admit([sure])
+    asked = coordinator.questions
+    mixed = admission.admit([sure, unsure])
+
+    assert [held.request.id for held in admitted.ready] == ["a"]
+    assert asked == 0
+    assert coordinator.questions == 1
+    assert [verdict.delivery.tag for verdict in mixed.verdicts] == [2]
+
+
 def test_a_known_task_is_ready_with_a_key_of_its_own(admit):
     admitted = admit(make_message(id="a"), make_message(id="b"))
 

@@ -163,11 +163,15 @@ class RedisCoordinator(Coordinator):
 
     def _remember(self, name: str, members: Collection[str], ttl: float, timeout: float) -> None:
         if members:
-            self._link.script(_REMEMBER, [self._key("set", name)], [_microseconds(ttl), *members], timeout=timeout)
+            self._link.script(_REMEMBER, [self.set_key(name)], [_microseconds(ttl), *members], timeout=timeout)
 
     def _recall(self, name: str, members: Collection[str], timeout: float) -> set[str]:
         asked = list(members)
-        return {asked[at] for at in self._link.script(_RECALL, [self._key("set", name)], asked, timeout=timeout)}
+        return {asked[at] for at in self._link.script(_RECALL, [self.set_key(name)], asked, timeout=timeout)}
+
+    def set_key(self, name: str) -> str:
+        """Return the key of a set, which exists only while the set holds something, or did a moment ago."""
+        return self._key("set", name)
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self.option['global_keyprefix']}celeriac:{kind}:{name}"

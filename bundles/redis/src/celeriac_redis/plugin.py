@@ -33,6 +33,7 @@ TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
     exchanges=frozenset({"direct", "topic", "fanout"}),
     leases=True,
     commits=True,
+    revocations=True,
     inspects=True,
     letters=True,
     durable=True,

@@ -46,6 +46,8 @@ class Taker:
         self._keys = keys
         self._leases = leases
         self._split = split
+        self.revoked: str = ""
+        """The key of the set of revoked ids, if it lies in this store and somebody wants to know whether it exists."""
         self._nonces = count()
         self._start = os.urandom(5).hex() + "-"
 
@@ -80,10 +82,11 @@ class Taker:
             _MOST_BYTES,
             self._leases.microseconds,
             self._keys.steps,
+            self.revoked,
             *[queue.base for queue in queues],
             *[queue.main for queue in queues],
         ]
-        state, stamp, wait, tokens, counts, messages = bell.ask(TAKE, keys, args, timeout)
+        state, stamp, wait, tokens, counts, messages, unrevoked = bell.ask(TAKE, keys, args, timeout)
         if state == _SUPERSEDED:
             raise TransportLost("A newer connection of this worker has taken over; this one takes nothing more.")
         if state == _AGAIN:
@@ -92,10 +95,17 @@ class Taker:
             return Taken([], None if wait < 0 else wait / 1e6)
         for queue, token in zip(queues, tokens, strict=True):
             self._leases.learn(queue.name, token)
-        return Taken(self._deliveries(queues, stamp.decode(), nonce, counts, messages))
+        return Taken(self._deliveries(queues, stamp.decode(), nonce, counts, messages, unrevoked=unrevoked == 1))
 
     def _deliveries(
-        self, queues: Sequence[QueueKeys], stamp: str, nonce: str, counts: list[int], messages: list[Any]
+        self,
+        queues: Sequence[QueueKeys],
+        stamp: str,
+        nonce: str,
+        counts: list[int],
+        messages: list[Any],
+        *,
+        unrevoked: bool,
     ) -> list[Delivery]:
         found: list[Delivery] = []
         number = 0
@@ -107,6 +117,8 @@ class Taker:
                 for _ in range(next(counted)):
                     message, before = open_envelope(messages[number], name)
                     tag = stamp + _NUMBERS[number] + end
-                    found.append(Delivery(message=message, queue=name, tag=tag, deliveries=before + 1))
+                    found.append(
+                        Delivery(message=message, queue=name, tag=tag, deliveries=before + 1, unrevoked=unrevoked)
+                    )
                     number += 1
         return found

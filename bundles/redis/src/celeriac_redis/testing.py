@@ -139,6 +139,7 @@ def transport() -> Iterator[StoreHarness[RedisTransport]]:
             options={"lease_seconds": 2.0},
             steady={"lease_seconds": 600.0},
             results=RedisResultStore,
+            coordinator=RedisCoordinator,
         )
 
 

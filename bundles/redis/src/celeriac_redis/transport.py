@@ -14,9 +14,11 @@ from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Verdict
 from celeriac.model.record import ResultRecord
 from celeriac.model.routing import Queue
+from celeriac.spi.coordinator import Coordinator
 from celeriac.spi.results import ResultStore
 from celeriac.spi.service import Context
 from celeriac.spi.transport import (
+    ChecksRevocations,
     Commits,
     Declares,
     Inspects,
@@ -28,6 +30,7 @@ from celeriac.spi.transport import (
     Transport,
 )
 from celeriac_redis.bell import Bell, Bells
+from celeriac_redis.coordinator import RedisCoordinator
 from celeriac_redis.inspection import Inspection
 from celeriac_redis.keys import Keys, read_steps
 from celeriac_redis.leases import Leases as HolderLeases
@@ -185,7 +188,7 @@ class _Transport(Transport, Declares, Leases, Inspects, KeepsLetters):
             return self._letters.discard(ids, timeout)
 
 
-class RedisTransport(_Transport, Commits):
+class RedisTransport(_Transport, Commits, ChecksRevocations):
     """A connection to a broker in Redis or Valkey, on one server or on the one that sentinels name."""
 
     capabilities = TRANSPORT_CAPABILITIES
@@ -195,6 +198,12 @@ class RedisTransport(_Transport, Commits):
             return False
         self._settler.rows = results.row
         self._settler.join_prefix = results.option["global_keyprefix"]
+        return True
+
+    def checks_with(self, coordinator: Coordinator, name: str) -> bool:
+        if not isinstance(coordinator, RedisCoordinator) or not coordinator.location.same_store(self.location):
+            return False
+        self._taker.revoked = coordinator.set_key(name)
         return True
 
 

@@ -38,9 +38,11 @@ class Delivery(Struct, frozen=True, kw_only=True, gc=False):
 
     `tag` is the transport's own handle, opaque to everybody else; it carries the fencing token. `deliveries`
     counts how often the message has been taken, this time included and hand-backs of unstarted work excluded.
+    `unrevoked` is True where the take itself saw that nothing at all was revoked, so that nobody need ask.
     """
 
     message: Message
     queue: str
     tag: Any
     deliveries: int = 1
+    unrevoked: bool = False

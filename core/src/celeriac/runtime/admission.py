@@ -114,7 +114,7 @@ class Admission:
             )
 
     def admit(self, deliveries: Sequence[Delivery]) -> Admitted:
-        """Decide about a batch; one question to the coordinator for all of it, one line for each task it lacks."""
+        """Decide about a batch, with one question to the coordinator at the most; one line for each task it lacks."""
         admitted = Admitted()
         self._unknown.clear()
         readable: list[tuple[Delivery, TaskHeaders]] = []
@@ -125,7 +125,7 @@ class Admission:
                 readable.append((delivery, headers))
             except (InvalidMessage, UnicodeEncodeError) as error:
                 admitted.verdicts.append(self._dead(delivery, plain_text(str(error))))
-        revoked = self._revoked([headers.id for _, headers in readable])
+        revoked = self._revoked([headers.id for delivery, headers in readable if not delivery.unrevoked])
         for delivery, headers in readable:
             try:
                 verdict = self._refusal(delivery, headers, revoked)

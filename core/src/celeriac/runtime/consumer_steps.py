@@ -11,7 +11,7 @@ from celeriac.client.canvas.planning import JOINS_QUEUE
 from celeriac.errors import InvalidMessage, StoreError, Unsupported
 from celeriac.kernel.steps import Boot, Key, Step
 from celeriac.model.protocol import check_headers
-from celeriac.runtime.admission import Admission
+from celeriac.runtime.admission import REVOKED_SET, Admission
 from celeriac.runtime.keys import (
     ADMISSION,
     APP,
@@ -34,7 +34,7 @@ from celeriac.runtime.receiver import Receiver
 from celeriac.runtime.watchdog import Watchdog
 from celeriac.spi.coordinator import Coordinator
 from celeriac.spi.results import Expires, Joins
-from celeriac.spi.transport import Declares, Inspects, KeepsLetters, Leases
+from celeriac.spi.transport import ChecksRevocations, Declares, Inspects, KeepsLetters, Leases
 
 __all__ = ["CONSUMER_STEPS"]
 
@@ -100,21 +100,24 @@ class CoordinatorStep(Step):
 
 
 class AdmissionStep(Step):
-    """Make the rules of admission ready."""
+    """Make the rules of admission ready, and have the broker look itself for revocations where it can."""
 
     name = "admission"
-    needs: tuple[Key[Any], ...] = (APP, WORKER, EXECUTOR, INFLIGHT, COORDINATOR)
+    needs: tuple[Key[Any], ...] = (APP, WORKER, EXECUTOR, INFLIGHT, BROKER, COORDINATOR)
     provides: tuple[Key[Any], ...] = (ADMISSION,)
 
     def start(self, boot: Boot) -> None:
         pool = boot.get(WORKER).pool_class.capabilities
+        transport, coordinator = boot.get(BROKER), boot.get(COORDINATOR)
+        if coordinator is not None and isinstance(transport, ChecksRevocations):
+            transport.checks_with(coordinator, REVOKED_SET)
         boot.provide(
             ADMISSION,
             Admission(
                 boot.get(APP),
                 boot.get(EXECUTOR).failures,
                 boot.get(INFLIGHT),
-                boot.get(COORDINATOR),
+                coordinator,
                 boot.get(WORKER).clock,
                 hard_limits=pool.hard_limits,
                 soft_limits=pool.soft_limits,

@@ -26,9 +26,11 @@ from celeriac.model.routing import Queue
 from celeriac.spi.service import Service
 
 if TYPE_CHECKING:
+    from celeriac.spi.coordinator import Coordinator
     from celeriac.spi.results import ResultStore
 
 __all__ = [
+    "ChecksRevocations",
     "Commits",
     "Declares",
     "Inspects",
@@ -59,6 +61,8 @@ class TransportCapabilities(Struct, frozen=True, kw_only=True):
     """Ties what is held to a lease that must be renewed (class `Leases`); else to the connection."""
     commits: bool = False
     """Commits results, joins and follow-ups with the verdict in one transaction (class `Commits`)."""
+    revocations: bool = False
+    """Sees in the take itself whether anything was revoked (class `ChecksRevocations`)."""
     inspects: bool = False
     """Counts, shows and purges what waits (class `Inspects`)."""
     letters: bool = False
@@ -222,6 +226,18 @@ class Commits(ABC):
     @abstractmethod
     def commits_with(self, results: ResultStore) -> bool:
         """Whether `results` is the same store as this broker, so that one transaction covers both."""
+
+
+class ChecksRevocations(ABC):
+    """Spares the worker the question whether something was revoked, as long as nothing was."""
+
+    @abstractmethod
+    def checks_with(self, coordinator: Coordinator, name: str) -> bool:
+        """Look in each take from now on whether the set `name` of `coordinator` exists; return whether that can be.
+
+        Where it can, as the coordinator is the same store as this broker, and one step of it takes messages and finds
+        no such set, these deliveries are `unrevoked`. All others are asked about: whoever is not sure leaves them so.
+        """
 
 
 class Inspects(ABC):

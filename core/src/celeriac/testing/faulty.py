@@ -14,8 +14,10 @@ from celeriac.errors import TransportLost
 from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Verdict
 from celeriac.model.routing import Queue
+from celeriac.spi.coordinator import Coordinator
 from celeriac.spi.results import ResultStore
 from celeriac.spi.transport import (
+    ChecksRevocations,
     Commits,
     Declares,
     Inspects,
@@ -181,6 +183,11 @@ class _FaultyCommits(FaultyTransport, Commits):
         return bool(self.inner.commits_with(results))
 
 
+class _FaultyChecksRevocations(FaultyTransport, ChecksRevocations):
+    def checks_with(self, coordinator: Coordinator, name: str) -> bool:
+        return bool(self.inner.checks_with(coordinator, name))
+
+
 class _FaultyInspects(FaultyTransport, Inspects):
     def depths(self, queues: Collection[str] | None = None, *, timeout: float) -> list[QueueDepth]:
         return self.faults.run(self, "depths", lambda: self.inner.depths(queues, timeout=timeout))
@@ -211,6 +218,7 @@ _OPTIONAL: dict[type[Any], type[FaultyTransport]] = {
     Declares: _FaultyDeclares,
     Leases: _FaultyLeases,
     Commits: _FaultyCommits,
+    ChecksRevocations: _FaultyChecksRevocations,
     Inspects: _FaultyInspects,
     KeepsLetters: _FaultyLetters,
 }

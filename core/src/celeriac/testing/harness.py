@@ -23,6 +23,7 @@ from msgspec import Struct, field
 
 from celeriac.kernel.clock import SYSTEM_CLOCK, Clock
 from celeriac.model.address import Address
+from celeriac.spi.coordinator import Coordinator
 from celeriac.spi.pool import Pool, PoolContext
 from celeriac.spi.results import ResultStore
 from celeriac.spi.serializer import Serializer
@@ -46,6 +47,8 @@ class StoreHarness(Generic[S]):
         options: Options of the plugin for every connection.
         steady: More options, for tests in which no lease may lapse however slow the machine is.
         results: For a transport that `commits`: the class of the result store that lives at the same address.
+        coordinator: For a transport that checks `revocations`: the class of the coordinator that lives at the same
+            address.
         patience: After how many real seconds a test gives up on what should happen.
     """
 
@@ -58,6 +61,7 @@ class StoreHarness(Generic[S]):
         options: Mapping[str, Any] | None = None,
         steady: Mapping[str, Any] | None = None,
         results: Callable[[Address, Context], ResultStore] | None = None,
+        coordinator: Callable[[Address, Context], Coordinator] | None = None,
         patience: float = 10.0,
     ) -> None:
         self.service = service
@@ -66,6 +70,7 @@ class StoreHarness(Generic[S]):
         self.options: dict[str, Any] = dict(options or {})
         self.steady: dict[str, Any] = dict(steady or {})
         self.results = results
+        self.coordinator = coordinator
         self.patience = patience
 
     def connect(self, *, clock: Clock = SYSTEM_CLOCK, holder: str = "a", **options: Any) -> S:
@@ -75,6 +80,10 @@ class StoreHarness(Generic[S]):
     def connect_results(self, *, clock: Clock = SYSTEM_CLOCK) -> ResultStore | None:
         """Return a new, unopened connection to the result store of the same address, if there is one."""
         return self.results(self.address, Context(clock=clock)) if self.results is not None else None
+
+    def connect_coordinator(self, *, clock: Clock = SYSTEM_CLOCK) -> Coordinator | None:
+        """Return a new, unopened connection to the coordinator of the same address, if there is one."""
+        return self.coordinator(self.address, Context(clock=clock)) if self.coordinator is not None else None
 
 
 class SerializerHarness(Struct, frozen=True, kw_only=True):

@@ -3,19 +3,21 @@
 --
 -- KEYS  for each queue, the preferred first: its lists, the first to be served first, then its alarm.
 -- ARGV  holder, connection, nonce of this take, most messages, most bytes, lease in microseconds, steps (a digit for
---       each list of a queue), keys that own data of a queue begin with (one for each queue), main list (likewise).
--- Answer {state, stamp, wait, tokens, counts, messages}:
+--       each list of a queue), key of the set of revoked ids or '', keys that own data of a queue begin with (one for
+--       each queue), main list (likewise).
+-- Answer {state, stamp, wait, tokens, counts, messages, unrevoked}:
 --   state    0: as follows. 1: there was tidying up to do, ask again at once. 2: a newer connection of this holder has
 --            taken over, this one must take nothing more.
 --   stamp    with the number, the step and the nonce makes the field of each message.
 --   wait     microseconds until something is due or lapses; -1 if nothing will. Only if no messages are given.
 --   tokens   for each queue the token of this holder's lease, or ''.
 --   counts   for each queue, for each step, how many of the messages come from there.
+--   unrevoked  1 if that set does not exist. Only if messages are given.
 -- Bounded by: most messages (at most 1000), most bytes (beyond one message), 500 returned, 500 made ready, about 500
 -- delayed.
 local holder, connection, nonce = ARGV[1], ARGV[2], ARGV[3]
 local left, room, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local steps = ARGV[7]
+local steps, revoked = ARGV[7], ARGV[8]
 local levels = #steps
 local queues = #KEYS / (levels + 1)
 local now = clock()
@@ -69,17 +71,17 @@ local function pop(list, base, alarm, step)
 end
 
 for queue = 1, queues do
-  local base, main = ARGV[7 + queue], ARGV[7 + queues + queue]
+  local base, main = ARGV[8 + queue], ARGV[8 + queues + queue]
   local own = redis.call('HMGET', base .. 'lease:' .. holder, 'token', 'connection')
-  if own[2] and own[2] ~= connection then return {2, stamp, 0, {}, {}, {}} end
+  if own[2] and own[2] ~= connection then return {2, stamp, 0, {}, {}, {}, 0} end
 end
 
 for queue = 1, queues do
-  local base, main = ARGV[7 + queue], ARGV[7 + queues + queue]
+  local base, main = ARGV[8 + queue], ARGV[8 + queues + queue]
   local more
   tidying, more = reap(main, base, now, tidying)
   if more then
-    if #messages == 0 then return {1, stamp, 0, {}, {}, {}} end
+    if #messages == 0 then return {1, stamp, 0, {}, {}, {}, 0} end
     left = 0
   end
   ready = promote(main, base, now, ready)
@@ -102,14 +104,14 @@ for queue = 1, queues do
   tokens[queue] = token or ''
 end
 
-if #messages == 0 and full then return {1, stamp, 0, {}, {}, {}} end
+if #messages == 0 and full then return {1, stamp, 0, {}, {}, {}, 0} end
 local wait = -1
 if #messages == 0 then
   -- Reading the keys makes the server tell this connection when one of them changes.
   redis.call('EXISTS', unpack(KEYS))
   for queue = 1, queues do
     for _, key in ipairs({'delayed', 'leases'}) do
-      local first = redis.call('ZRANGE', ARGV[7 + queue] .. key, 0, 0, 'WITHSCORES')[2]
+      local first = redis.call('ZRANGE', ARGV[8 + queue] .. key, 0, 0, 'WITHSCORES')[2]
       if first then
         local distance = math.max(tonumber(first) - now, 0)
         if wait < 0 or distance < wait then wait = distance end
@@ -117,4 +119,7 @@ if #messages == 0 then
     end
   end
 end
-return {0, stamp, wait, tokens, counts, messages}
+local unrevoked = 0
+-- An error says that this user may not look there: then the coordinator is asked.
+if #messages > 0 and revoked ~= '' and redis.pcall('EXISTS', revoked) == 0 then unrevoked = 1 end
+return {0, stamp, wait, tokens, counts, messages, unrevoked}

@@ -10,6 +10,7 @@ from celeriac.testing.contracts.transports.committing import Committing
 from celeriac.testing.contracts.transports.inspecting import Inspecting, KeepingLetters
 from celeriac.testing.contracts.transports.leasing import Leasing
 from celeriac.testing.contracts.transports.publishing import Publishing, Receiving
+from celeriac.testing.contracts.transports.revoking import Revoking
 from celeriac.testing.contracts.transports.routing import Routing
 from celeriac.testing.contracts.transports.settling import Delaying, Prioritising, Settling
 from celeriac.testing.contracts.transports.sharing import Sharing
@@ -26,6 +27,7 @@ class TransportContract(
     Leasing,
     Routing,
     Committing,
+    Revoking,
     Inspecting,
     KeepingLetters,
     Sharing,

@@ -10,6 +10,7 @@ import pytest
 
 from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Action, Verdict
+from celeriac.spi.coordinator import Coordinator
 from celeriac.spi.results import ResultStore
 from celeriac.spi.transport import Commits, Declares, Inspects, KeepsLetters, Leases, QueueDepth, Transport
 from celeriac.testing.contracts.bench import TIMEOUT, Bench
@@ -64,6 +65,14 @@ class TransportBench(Bench[Transport]):
         self._stack.callback(results.close)
         results.open(timeout=TIMEOUT)
         return results
+
+    def connect_coordinator(self) -> Coordinator:
+        """Return an open connection to the coordinator of the same address."""
+        coordinator = self.harness.connect_coordinator(clock=self.clock)
+        assert coordinator is not None, "the harness of a transport that checks revocations must name its coordinator"
+        self._stack.callback(coordinator.close)
+        coordinator.open(timeout=TIMEOUT)
+        return coordinator
 
     def publish(self, transport: Transport, *texts: str, queue: str = Q, **fields: Any) -> None:
         """Publish one message per text, as one batch."""

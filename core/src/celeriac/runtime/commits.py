@@ -5,9 +5,7 @@ Elsewhere results and parts of joins come first, then what follows, then verdict
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,18 +13,12 @@ from msgspec.structs import replace
 from celeriac.errors import StoreError, Unroutable
 from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Outcome, Verdict
-from celeriac.model.record import FAILURE
 from celeriac.model.request import Request
 from celeriac.runtime.inflight import Held
 from celeriac.spi.results import Joins, ResultStore
 from celeriac.spi.transport import Commits, Transport
 
-if TYPE_CHECKING:
-    from celeriac.runtime.failures import Failures
-
-__all__ = ["Item", "Stores", "failure_of", "is_outage", "verdict_on"]
-
-logger: logging.Logger = logging.getLogger(__name__)
+__all__ = ["Item", "Stores", "is_outage", "verdict_on"]
 
 
 class Item(Struct, gc=False):
@@ -91,23 +83,6 @@ class Stores:
         if grows:
             self.results.grow(grows, timeout=self.timeout)
         return self.results.give(parts, timeout=self.timeout) if parts else []
-
-
-def failure_of(request: Request, verdict: Verdict, error: Exception, failures: Failures) -> Verdict | None:
-    """Make a verdict like this one by which the run failed with `error`; None if that cannot be made."""
-    try:
-        told = failures.consequences(request.message, request.queue, FAILURE, error)
-    except Exception:  # the message itself is yet to be settled
-        logger.exception("a failure is not recorded", extra={"event": "internal_error", "task": request.task})
-        return None
-    return Verdict(
-        delivery=verdict.delivery,
-        action=verdict.action,
-        reason=verdict.reason,
-        records=told.records,
-        followups=told.followups,
-        parts=told.parts,
-    )
 
 
 def is_outage(error: Exception) -> bool:

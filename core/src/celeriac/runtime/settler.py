@@ -7,7 +7,6 @@
 3. What the broker refuses, because its lease had lapsed, is counted and logged; it takes no effect.
 4. A lost connection keeps the list; the next generation of the connection settles it.
 5. One item that cannot be written holds up no other: it is settled alone, without what follows it, as a dead letter.
-   If it is its result that cannot be written, as it is too large, say, it fails with what the store said.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -26,16 +25,14 @@ from celeriac.errors import StoreError
 from celeriac.model.document import safe_repr
 from celeriac.model.message import Delivery
 from celeriac.model.outcome import Action, Outcome, Verdict
-from celeriac.model.record import FAILURE
 from celeriac.model.request import Request
-from celeriac.runtime.commits import Item, Stores, failure_of, is_outage, verdict_on
+from celeriac.runtime.commits import Item, Stores, is_outage, verdict_on
 from celeriac.runtime.inflight import Held, Inflight
 from celeriac.runtime.journal import Journal
 from celeriac.runtime.prefetch import Prefetch
 from celeriac.runtime.recording import plain_text
 
 if TYPE_CHECKING:
-    from celeriac.runtime.failures import Failures
     from celeriac.spi.results import ResultStore
     from celeriac.spi.transport import Transport
 
@@ -66,7 +63,6 @@ class Settler:
     Args:
         timeout: Seconds for each call of a store.
         sender: Who events are sent by.
-        failures: What makes a failure of a run whose result cannot be written; without it nobody who waits is told.
     """
 
     def __init__(
@@ -77,7 +73,6 @@ class Settler:
         journal: Journal,
         timeout: float,
         sender: object = None,
-        failures: Failures | None = None,
     ) -> None:
         self.refused: int = 0
         self.settled: int = 0
@@ -86,7 +81,6 @@ class Settler:
         self._journal = journal
         self._timeout = timeout
         self._sender = sender
-        self._failures = failures
         self._stores: Stores | None = None
         self._on_lost: Callable[[BaseException], None] = lambda _: None
         self._reported: deque[Outcome] = deque()
@@ -301,12 +295,14 @@ class Settler:
                 for item in batch:
                     self._settle_all([item], stores)
             else:
-                logger.exception("what a task leads to cannot be written", extra={"event": "settle_failed"})
+                logger.exception("what follows a task cannot be sent", extra={"event": "settle_failed"})
                 self._settle_bare(batch[0], error, stores)
 
     def _settle_bare(self, item: Item, error: Exception, stores: Stores) -> None:
-        """Settle an item that cannot be written as it is, in the first way that can be written."""
-        for verdict in self._ways_out(item, error):
+        """Settle an item that cannot be written as it is: without its follow-ups, then without its records too."""
+        reason = plain_text(f"settling failed: {safe_repr(error)}")
+        bare = replace(item.verdict, action=Action.DEAD, reason=reason, followups=())
+        for verdict in (bare, replace(bare, records=())):
             item.verdict = verdict
             try:
                 self._finish_all([item], stores.commit([item]))
@@ -320,19 +316,6 @@ class Settler:
         item.settled = True
         if item.held is not None:
             self._inflight.remove([item.held.request.key])
-
-    def _ways_out(self, item: Item, error: Exception) -> Iterator[Verdict]:
-        """Yield dead letters: without what follows, with a failure in place of the records, with nothing at all."""
-        reason = plain_text(f"settling failed: {safe_repr(error)}")
-        bare = replace(item.verdict, action=Action.DEAD, reason=reason, followups=())
-        yield bare
-        if bare.records and item.held is not None and self._failures is not None:
-            failed = failure_of(item.held.request, bare, error, self._failures)
-            if failed is not None:
-                if item.outcome is not None:
-                    item.outcome = replace(item.outcome, state=FAILURE, error=safe_repr(error), traceback="")
-                yield failed
-        yield replace(bare, records=())
 
     def _finish_all(self, batch: list[Item], refused: list[Item]) -> None:
         for item in batch:  # what is settled is never settled again, whatever happens to the rest

@@ -1,0 +1,1 @@
+"""Celeriac on RabbitMQ."""

@@ -7,6 +7,7 @@ dependency groups of pyproject.toml.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import nox
@@ -74,13 +76,17 @@ def prepare(session: nox.Session, *groups: str, folders: list[Path] | None = Non
 
 
 def pytest(session: nox.Session, *args: str, name: str = "", env: dict[str, str] | None = None) -> None:
-    """Run pytest and leave its counts where `.ci/run` adds them up.
+    """Run pytest and leave its counts where `.ci/run` adds them up."""
+    session.run("python", "-m", "pytest", *pytest_options(name or session.name), *args, env=env)
+
+
+def pytest_options(name: str) -> list[str]:
+    """Return what every run of pytest is told: where its report goes, and what holds on a machine for tests alone.
 
     Where nobody can look, a failed test is run once more: the report names each that then passed as a rerun.
     """
-    report = REPORTS / f"{name or session.name}.xml"
-    again = ["--reruns=1"] if os.environ.get("CI") else []
-    session.run("python", "-m", "pytest", f"--junitxml={report}", *again, *args, env=env)
+    again = ["--reruns=1", "--timeout=90"] if os.environ.get("CI") else []
+    return [f"--junitxml={REPORTS / f'{name}.xml'}", "--durations=10", *again]
 
 
 def folders_of_tests(*names: str) -> list[str]:
@@ -160,16 +166,58 @@ def arch(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test but faults and benchmarks here, and unit and contract tests on each other installed CPython."""
+    """Run every test but faults and benchmarks here, and unit and contract tests on each other installed CPython.
+
+    Tests mostly wait, for servers and for processes: they run in several processes beside each other.
+    """
     shutil.rmtree(REPORTS, ignore_errors=True)
     prepare(session, "test", "types", "interop")
+    python = [str(Path(session.bin) / "python"), "-m", "pytest"]
+    parts = {
+        name: [*python, *pytest_options(name), *folders_of_tests(*folders), *session.posargs]
+        for name, folders in PARTS.items()
+    }
     for version in SUPPORTED:
         if version in OTHERS:
-            session.notify(f"fast-{version}")
+            parts[f"fast-{version}"] = [sys.executable, "-m", "nox", "-s", f"fast-{version}", "--", *session.posargs]
         elif version != RUNNING:
             session.log(f"CPython {version} is not installed here: skipped.")
-    names = ["unit", "contract", "architecture", "integration", "typing", "interop"]
-    pytest(session, *folders_of_tests(*names), *session.posargs, "--durations=10")
+    path = os.pathsep.join([session.bin, os.environ.get("PATH", "")])
+    beside(session, parts, {**os.environ, **session.env, "PATH": path})
+
+
+PARTS = {
+    "modules": ["unit", "architecture", "typing"],
+    "contracts": ["contract"],
+    "programs": ["integration", "interop"],
+}
+
+
+def beside(session: nox.Session, commands: dict[str, list[str]], env: dict[str, str | None]) -> None:
+    """Run commands side by side; show what each said once it has ended, and fail if one of them did."""
+    logs = Path(session.create_tmp())
+    given = {name: value for name, value in env.items() if value is not None}
+    failed: list[str] = []
+    with contextlib.ExitStack() as stack:
+        running: dict[str, subprocess.Popen[bytes]] = {}
+        for name, command in commands.items():
+            log = stack.enter_context((logs / f"{name}.log").open("wb"))
+            running[name] = subprocess.Popen(
+                command, cwd=ROOT, env=given, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+            # An interrupted session must leave nothing running; an ended process takes no harm.
+            stack.callback(running[name].wait)
+            stack.callback(running[name].terminate)
+        session.log(f"Side by side: {', '.join(running)}. What each says is in {logs} meanwhile.")
+        while running:
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                failed += [name] * bool(running.pop(name).returncode)
+                session.log(f"--- {name}")
+                sys.stdout.write((logs / f"{name}.log").read_text(errors="replace"))
+                sys.stdout.flush()
+            time.sleep(0.2)
+    if failed:
+        session.error(f"Failed: {', '.join(failed)}.")
 
 
 def other_python(version: str, path: str) -> None:

@@ -7,17 +7,14 @@ dependency groups of pyproject.toml.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 
 import nox
@@ -44,28 +41,6 @@ BUNDLES = sorted(path.parent for path in ROOT.glob("bundles/[!_]*/pyproject.toml
 DISTRIBUTIONS = [ROOT, CORE, *PLUGINS, *BUNDLES]
 SOURCES = [str(path.relative_to(ROOT)) for path in ROOT.glob("*/src")]
 SOURCES += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("[pb]*/[!_]*/src"))
-
-
-def interpreters() -> dict[str, str]:
-    """Return one CPython of each supported version that runs, also where pyenv's shims hide it."""
-    folders = [Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"]
-    folders.append(Path.home() / ".local/share/uv/python")
-    found = {RUNNING: sys.executable}
-    for version in SUPPORTED:
-        candidates = [shutil.which(f"python{version}")]
-        candidates += [
-            str(path) for folder in folders for path in sorted(folder.glob(f"*{version}.*/bin/python{version}"))
-        ]
-        for candidate in filter(None, candidates):
-            if version not in found and runs(candidate, version):
-                found[version] = candidate
-    return {version: found[version] for version in SUPPORTED if version in found}
-
-
-def runs(python: str, version: str) -> bool:
-    code = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
-    answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
-    return answer.stdout.split() == ["cpython", version]
 
 
 def prepare(session: nox.Session, *groups: str, folders: list[Path] | None = None) -> None:
@@ -183,7 +158,12 @@ def tests(session: nox.Session) -> None:
         elif version != RUNNING:
             session.log(f"CPython {version} is not installed here: skipped.")
     path = os.pathsep.join([session.bin, os.environ.get("PATH", "")])
-    beside(session, parts, {**os.environ, **session.env, "PATH": path})
+    logs = Path(session.create_tmp())
+    session.log(f"Side by side: {', '.join(parts)}. What each says meanwhile is in {logs}.")
+    environment = {**os.environ, **session.env, "PATH": path}
+    failed = runpy.run_path(str(ROOT / ".ci/beside.py"))["run"](parts, logs, cwd=ROOT, env=environment)
+    if failed:
+        session.error(f"Failed: {', '.join(failed)}.")
 
 
 PARTS = {
@@ -191,33 +171,6 @@ PARTS = {
     "contracts": ["contract"],
     "programs": ["integration", "interop"],
 }
-
-
-def beside(session: nox.Session, commands: dict[str, list[str]], env: dict[str, str | None]) -> None:
-    """Run commands side by side; show what each said once it has ended, and fail if one of them did."""
-    logs = Path(session.create_tmp())
-    given = {name: value for name, value in env.items() if value is not None}
-    failed: list[str] = []
-    with contextlib.ExitStack() as stack:
-        running: dict[str, subprocess.Popen[bytes]] = {}
-        for name, command in commands.items():
-            log = stack.enter_context((logs / f"{name}.log").open("wb"))
-            running[name] = subprocess.Popen(
-                command, cwd=ROOT, env=given, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
-            # An interrupted session must leave nothing running; an ended process takes no harm.
-            stack.callback(running[name].wait)
-            stack.callback(running[name].terminate)
-        session.log(f"Side by side: {', '.join(running)}. What each says is in {logs} meanwhile.")
-        while running:
-            for name in [name for name, process in running.items() if process.poll() is not None]:
-                failed += [name] * bool(running.pop(name).returncode)
-                session.log(f"--- {name}")
-                sys.stdout.write((logs / f"{name}.log").read_text(errors="replace"))
-                sys.stdout.flush()
-            time.sleep(0.2)
-    if failed:
-        session.error(f"Failed: {', '.join(failed)}.")
 
 
 def other_python(version: str, path: str) -> None:
@@ -231,7 +184,8 @@ def other_python(version: str, path: str) -> None:
     fast.__doc__ = f"Run unit and contract tests on CPython {version}."
 
 
-OTHERS = {version: path for version, path in interpreters().items() if version != RUNNING}
+INTERPRETERS = runpy.run_path(str(ROOT / ".ci/interpreters.py"))["find"](SUPPORTED)
+OTHERS = {version: path for version, path in INTERPRETERS.items() if version != RUNNING}
 for _version, _path in OTHERS.items():
     other_python(_version, _path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celeriac.client.canvas.planning import JOINS_QUEUE
 from celeriac.errors import InvalidMessage, StoreError, Unsupported
@@ -35,6 +35,12 @@ from celeriac.runtime.watchdog import Watchdog
 from celeriac.spi.coordinator import Coordinator
 from celeriac.spi.results import Expires, Joins
 from celeriac.spi.transport import ChecksRevocations, Declares, Inspects, KeepsLetters, Leases
+
+if TYPE_CHECKING:
+    from celeriac.model.request import Request
+    from celeriac.runtime.inflight import Inflight
+    from celeriac.runtime.settler import Settler
+    from celeriac.spi.pool import Pool
 
 __all__ = ["CONSUMER_STEPS"]
 
@@ -142,7 +148,7 @@ class SettlementStep(Step):
 
 
 class LeaseStep(Step):
-    """Renew the lease, where the broker has leases, on what this worker knows it holds."""
+    """Renew the lease, where the broker has leases, on what this worker knows it holds; else begin with nothing."""
 
     name = "leases"
     needs: tuple[Key[Any], ...] = (BROKER, GENERATION, POOL, SETTLER, INFLIGHT, WORKER)
@@ -152,6 +158,7 @@ class LeaseStep(Step):
         transport = boot.get(BROKER)
         boot.provide(LEASE, None)
         if not isinstance(transport, Leases):
+            _begin_anew(boot.get(POOL), boot.get(SETTLER), boot.get(INFLIGHT))
             return
         known = [*boot.get(INFLIGHT).deliveries(), *boot.get(SETTLER).deliveries()]
         unknown = transport.retain(known, timeout=boot.get(WORKER).timeout)
@@ -168,6 +175,22 @@ class LeaseStep(Step):
         )
         keeper.start(holds=bool(known))
         boot.defer(lambda: keeper.stop(boot.remaining()))
+
+
+def _begin_anew(pool: Pool, settler: Settler, inflight: Inflight) -> None:
+    """Forget what an earlier connection brought and nobody began: the broker has it again. What runs goes on."""
+    unstarted = pool.drain()
+    kept = [request for request in unstarted if _acknowledged(inflight, request)]
+    inflight.remove({request.key for request in unstarted} - {request.key for request in kept})
+    settler.regaining.lose()
+    if kept:
+        pool.submit(kept)
+
+
+def _acknowledged(inflight: Inflight, request: Request) -> bool:
+    """Whether the message of a run was acknowledged before it: then it is nowhere but here."""
+    held = inflight.get(request.key)
+    return held is not None and held.delivery is None
 
 
 class ParkedStep(Step):

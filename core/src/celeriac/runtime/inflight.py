@@ -53,6 +53,10 @@ class Inflight:
         """Return the key of every run that is not settled."""
         return set(self._held)
 
+    def all(self) -> list[Held]:
+        """Return everything that is held."""
+        return list(self._held.values())
+
     def deliveries(self) -> list[Delivery]:
         """Return every delivery that is held."""
         return [held.delivery for held in list(self._held.values()) if held.delivery is not None]

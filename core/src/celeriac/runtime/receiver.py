@@ -115,6 +115,9 @@ class Receiver:
             self._settler.post([_back(delivery) for delivery in deliveries])
             return
         self.batches += 1
+        deliveries = self._settler.regain(deliveries)
+        if not deliveries:
+            return
         self._prefetch.weigh(sum(len(delivery.message.body) for delivery in deliveries), len(deliveries))
         admitted = self._admission.admit(deliveries)
         self._settler.post(admitted.verdicts)

@@ -4,7 +4,8 @@
    sleeps: while tasks end faster than they are settled, telling of one costs no lock and no switch of threads.
 2. The thread takes the whole list and settles it in one go: in one transaction where broker and result store are one
    system, else results, then follow-ups, then verdicts, so that a kill at any instant loses nothing.
-3. What the broker refuses, because its lease had lapsed, is counted and logged; it takes no effect.
+3. What the broker refuses, because its lease had lapsed, is counted and logged; it takes no effect, until the message
+   comes back to this worker.
 4. A lost connection keeps the list; the next generation of the connection settles it.
 5. One item that cannot be written holds up no other: it is settled alone, without what follows it, as a dead letter.
 """
@@ -31,6 +32,7 @@ from celeriac.runtime.inflight import Held, Inflight
 from celeriac.runtime.journal import Journal
 from celeriac.runtime.prefetch import Prefetch
 from celeriac.runtime.recording import plain_text
+from celeriac.runtime.regaining import Regaining
 
 if TYPE_CHECKING:
     from celeriac.spi.results import ResultStore
@@ -76,6 +78,7 @@ class Settler:
     ) -> None:
         self.refused: int = 0
         self.settled: int = 0
+        self.regaining = Regaining(inflight)
         self._inflight = inflight
         self._prefetch = prefetch
         self._journal = journal
@@ -178,6 +181,13 @@ class Settler:
         if items:
             self._append(items)
         return gone
+
+    def regain(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Return what is to be admitted: all but the messages of runs of this worker that go on, or have ended."""
+        fresh, done = self.regaining.recognise(deliveries)
+        if done:
+            self._append(done)
+        return fresh
 
     def deliveries(self) -> list[Delivery]:
         """Return the deliveries whose verdicts wait to be settled."""
@@ -366,10 +376,12 @@ class Settler:
             logger.exception("task_settled failed", extra={"event": "receiver_failed", "task": request.task})
 
     def _refuse(self, items: list[Item]) -> None:
+        again = [item for item in map(self.regaining.refuse, items) if item is not None]
+        if again:
+            self._append(again)
         self.refused += len(items)
-        self._inflight.remove([item.held.request.key for item in items if item.held is not None])
         logger.warning(
-            "%d verdicts refused: the lease had lapsed, the messages are somebody else's now",
+            "%d verdicts refused: the lease had lapsed, or the connection that took the messages is gone",
             len(items),
             extra={"event": "settle_refused", "count": len(items), "total": self.refused},
         )

@@ -7,7 +7,7 @@
 3. What the broker refuses, because its lease had lapsed, is counted and logged; it takes no effect, until the message
    comes back to this worker.
 4. A lost connection keeps the list; the next generation of the connection settles it.
-5. One item that cannot be written holds up no other: it is settled alone, without what follows it, as a dead letter.
+5. One item that cannot be written holds up no other: it is settled alone, with less, as a dead letter.
 """
 
 from __future__ import annotations
@@ -19,22 +19,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from celeriac import events
 from celeriac.errors import StoreError
-from celeriac.model.document import safe_repr
 from celeriac.model.message import Delivery
 from celeriac.model.outcome import Action, Outcome, Verdict
 from celeriac.model.request import Request
 from celeriac.runtime.commits import Item, Stores, is_outage, verdict_on
+from celeriac.runtime.fallbacks import fallbacks
 from celeriac.runtime.inflight import Held, Inflight
 from celeriac.runtime.journal import Journal
 from celeriac.runtime.prefetch import Prefetch
-from celeriac.runtime.recording import plain_text
 from celeriac.runtime.regaining import Regaining
 
 if TYPE_CHECKING:
+    from celeriac.runtime.failures import Failures
     from celeriac.spi.results import ResultStore
     from celeriac.spi.transport import Transport
 
@@ -65,6 +63,7 @@ class Settler:
     Args:
         timeout: Seconds for each call of a store.
         sender: Who events are sent by.
+        failures: What makes a failure of a run whose result cannot be written; without it who waits is not told.
     """
 
     def __init__(
@@ -75,6 +74,7 @@ class Settler:
         journal: Journal,
         timeout: float,
         sender: object = None,
+        failures: Failures | None = None,
     ) -> None:
         self.refused: int = 0
         self.settled: int = 0
@@ -84,6 +84,7 @@ class Settler:
         self._journal = journal
         self._timeout = timeout
         self._sender = sender
+        self._failures = failures
         self._stores: Stores | None = None
         self._on_lost: Callable[[BaseException], None] = lambda _: None
         self._reported: deque[Outcome] = deque()
@@ -305,15 +306,13 @@ class Settler:
                 for item in batch:
                     self._settle_all([item], stores)
             else:
-                logger.exception("what follows a task cannot be sent", extra={"event": "settle_failed"})
+                logger.exception("what a task leads to cannot be written", extra={"event": "settle_failed"})
                 self._settle_bare(batch[0], error, stores)
 
     def _settle_bare(self, item: Item, error: Exception, stores: Stores) -> None:
-        """Settle an item that cannot be written as it is: without its follow-ups, then without its records too."""
-        reason = plain_text(f"settling failed: {safe_repr(error)}")
-        bare = replace(item.verdict, action=Action.DEAD, reason=reason, followups=())
-        for verdict in (bare, replace(bare, records=())):
-            item.verdict = verdict
+        """Settle an item that cannot be written as it is, in the first other way that can."""
+        for fallback in fallbacks(item, error, self._failures):
+            item.verdict, item.outcome = fallback.verdict, fallback.outcome
             try:
                 self._finish_all([item], stores.commit([item]))
             except Exception as next_error:

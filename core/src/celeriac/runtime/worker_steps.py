@@ -75,7 +75,7 @@ class SettlerStep(Step):
     """Make what commits the runs that end; it commits nothing yet, for the pool must come before every thread."""
 
     name = "settler"
-    needs: tuple[Key[Any], ...] = (INFLIGHT, PREFETCH, WORKER)
+    needs: tuple[Key[Any], ...] = (EXECUTOR, INFLIGHT, PREFETCH, WORKER)
     provides: tuple[Key[Any], ...] = (SETTLER,)
 
     def start(self, boot: Boot) -> None:
@@ -86,6 +86,7 @@ class SettlerStep(Step):
             journal=Journal(),
             timeout=worker.timeout,
             sender=worker,
+            failures=boot.get(EXECUTOR).failures,
         )
         boot.provide(SETTLER, settler)
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from celeriac.client.identity import new_id
+from msgspec.structs import replace
+
+from celeriac.client.identity import new_id, process_id
 from celeriac.config.embedded import broker_url, result_url
-from celeriac.errors import ConfigurationError, Unsupported
+from celeriac.errors import ConfigurationError, DeadlineExceeded, StoreLost, Unsupported
 from celeriac.kernel import plugins
 from celeriac.model.address import Address
+from celeriac.model.message import Message
 from celeriac.spi.coordinator import Coordinator
-from celeriac.spi.results import ResultStore
+from celeriac.spi.results import ResultCapabilities, ResultStore
 from celeriac.spi.service import Context, Service
 from celeriac.spi.transport import Declares, Transport
 
@@ -36,6 +39,7 @@ class Connections:
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
+        self._found: tuple[int, bool] = (-1, False)
         self._start()
 
     def _start(self) -> None:
@@ -44,6 +48,7 @@ class Connections:
         self._holder = new_id()
         self._open: dict[str, Service] = {}
         self._declared = -1
+        self._listens = False
 
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
@@ -94,6 +99,30 @@ class Connections:
         results: ResultStore = self._shared("results", self.new_results, None)
         return results
 
+    @property
+    def replies(self) -> bool:
+        """Whether the result store sends each result to the process that asked for it."""
+        revision = self._app.conf.revision
+        if self._found[0] != revision:
+            capabilities = self._results_capabilities()
+            self._found = (revision, capabilities is not None and capabilities.replies)
+        return self._found[1]
+
+    def listen(self, messages: Sequence[Message], timeout: float) -> None:
+        """Have the results of messages that are about to be published come here, if any is to.
+
+        Raises: StoreLost, DeadlineExceeded and other StoreErrors: where they would come cannot be opened.
+        """
+        name = process_id()
+        if self._listens or any(_asks(message, name) for message in messages):
+            self._listens = True
+            results = self._shared("results", self.new_results, timeout)
+            try:
+                results.listen(name, timeout=timeout)
+            except (StoreLost, DeadlineExceeded):
+                self.drop(results)
+                raise
+
     def coordinator(self) -> Coordinator:
         """Return the client's open coordinator.
 
@@ -113,6 +142,8 @@ class Connections:
                     found = self._opened(make(), timeout)
                     if key == "transport":
                         self._declared = -1
+                    elif key == "results" and self._listens:
+                        self._listen_again(found, timeout)
                     self._open[key] = found
         return found
 
@@ -124,6 +155,14 @@ class Connections:
             raise
         logger.debug("connected", extra={"event": "connected", "address": str(service.address)})
         return service
+
+    def _listen_again(self, results: Any, timeout: float | None) -> None:
+        """Have a connection that takes the place of another one receive what that did."""
+        try:
+            results.listen(process_id(), timeout=self._app.conf.result_timeout_seconds if timeout is None else timeout)
+        except BaseException:
+            results.close()
+            raise
 
     def drop(self, service: Service) -> None:
         """Close a connection that broke; the next call opens another one."""
@@ -139,6 +178,7 @@ class Connections:
         with self._lock:
             services = list(self._open.values())
             self._open.clear()
+            self._listens = False
         for service in services:
             service.close()
 
@@ -185,9 +225,20 @@ class Connections:
                 "This app keeps no results. Set `result_backend`, for example to sqlite:///results.db,"
                 " in the client and in its workers."
             )
-        conf = self._app.conf
-        results: ResultStore = self._make("results", address, self._holder, conf.result_backend_transport_options)
+        options, holder = self._app.conf.result_backend_transport_options, self._holder
+        name = _plugin_name("results", address.scheme)
+        if self.replies and not address.host:
+            address, options = self._of_broker(name, address, options)
+        results: ResultStore = self._make("results", address, holder, options, name)
         return results
+
+    def _of_broker(self, name: str, own: Address, options: dict[str, Any]) -> tuple[Address, dict[str, Any]]:
+        """Return where the broker is, and with it those of its options that the result store of this name has too."""
+        known, broker = plugins.load("results", name).options, self.broker_address
+        theirs = self._app.conf.broker_transport_options
+        query = {**{each: text for each, text in broker.query.items() if each in known}, **own.query}
+        fitting = {each: value for each, value in theirs.items() if each in known}
+        return replace(broker, query=query), {**fitting, **options}
 
     @property
     def joins(self) -> bool:
@@ -197,6 +248,17 @@ class Connections:
             return False
         declared = plugins.load("results", _plugin_name("results", address.scheme))
         return bool(declared.capabilities.joins)
+
+    def _results_capabilities(self) -> ResultCapabilities | None:
+        """Return what the result store can do, without importing its driver; None where there is no such store."""
+        address = self.results_address
+        if address is None:
+            return None
+        try:
+            found = plugins.find("results", _plugin_name("results", address.scheme)).capabilities
+        except ConfigurationError:  # whoever opens it is told
+            return None
+        return found if isinstance(found, ResultCapabilities) else None
 
     def new_coordinator(self) -> Coordinator:
         """Return a coordinator, not open yet: of the broker's system if it has one, else of the result store's.
@@ -214,12 +276,17 @@ class Connections:
                 return coordinator
         raise Unsupported("coordination between processes", f"The {places[0][0].scheme} transport", known)
 
-    def _make(self, kind: str, address: Address, holder: str, options: dict[str, Any]) -> Any:
-        declared = plugins.load(kind, _plugin_name(kind, address.scheme))
+    def _make(self, kind: str, address: Address, holder: str, options: dict[str, Any], name: str = "") -> Any:
+        declared = plugins.load(kind, name or _plugin_name(kind, address.scheme))
         known = declared.options
         # Options of the broker's settings that only its transport knows are no error for its coordinator.
         fitting = options if kind != "coordinator" else {name: each for name, each in options.items() if name in known}
         return declared(address, Context(clock=self._app.clock, holder=holder, options=fitting))
+
+
+def _asks(message: Message, name: str) -> bool:
+    """Whether the result of a message is to be sent to this name."""
+    return message.properties.get("reply_to") == name and not message.headers.get("ignore_result")
 
 
 def _plugin_name(kind: str, scheme: str) -> str:

@@ -9,6 +9,8 @@ from celeriac.client.result import AsyncResult, result_from_tuple
 from celeriac.client.resultset import ResultSet
 from celeriac.client.resulttree import ResultTree
 from celeriac.client.state import get_current_app
+from celeriac.errors import Unsupported
+from celeriac.kernel import plugins
 from celeriac.model.record import GROUP_PREFIX, SAVED, ResultRecord
 
 if TYPE_CHECKING:
@@ -71,8 +73,11 @@ class GroupResult(ResultSet[R], ResultTree):
         """Keep the ids of the members in the result store, as long as a result is kept; return itself.
 
         Whoever has the group's id can then `restore` it; Celery's clients too, where they share the store.
+
+        Raises: Unsupported: the result store keeps nothing, but sends each result to who asked for it.
         """
         app = self.app
+        _check_kept(app)
         document = {"status": SAVED, "result": self.as_tuple()}
         payload, content_type, content_encoding = app.codecs.dumps(document, app.conf.result_serializer)
         record = ResultRecord(
@@ -88,8 +93,12 @@ class GroupResult(ResultSet[R], ResultTree):
 
     @classmethod
     def restore(cls, id: str, app: Celeriac | None = None) -> GroupResult[Any] | None:  # noqa: A002  the field's name
-        """Return the group of this id that was saved; None if there is none, or no longer."""
+        """Return the group of this id that was saved; None if there is none, or no longer.
+
+        Raises: Unsupported: as `save`.
+        """
         app = app or get_current_app()
+        _check_kept(app)
         record = app.waiter.read([GROUP_PREFIX + id]).get(GROUP_PREFIX + id)
         if record is None:
             return None
@@ -130,6 +139,14 @@ class GroupResult(ResultSet[R], ResultTree):
 
     def __repr__(self) -> str:
         return f"<GroupResult {self.id} of {len(self.results)}>"
+
+
+def _check_kept(app: Celeriac) -> None:
+    if app.connections.replies:
+        declared = {info.name: info.declaration for info in plugins.installed("results")}
+        able = [name for name, each in declared.items() if each is not None and not each.capabilities.replies]
+        store = app.connections.results_address
+        raise Unsupported("saved groups", f"The result store {store.scheme if store is not None else ''}", able)
 
 
 def _restored(group_id: str, results: list[Any], parent: Any) -> GroupResult[Any]:

@@ -18,7 +18,7 @@ from celeriac.client.context import Context, current_context
 from celeriac.client.identity import new_id, new_ids, origin, process_id
 from celeriac.client.options import check_call_options
 from celeriac.client.result import AsyncResult
-from celeriac.errors import DeadlineExceeded, TransportLost
+from celeriac.errors import DeadlineExceeded, StoreLost, TransportLost
 from celeriac.model.message import Message
 
 if TYPE_CHECKING:
@@ -152,8 +152,10 @@ class Publisher:
         seconds (default `broker_timeout_seconds`) in all. If a connection breaks after the broker took the messages
         and before it said so, a second try publishes them twice.
 
-        Raises: TransportLost, DeadlineExceeded: it stayed out of reach. Unroutable, StoreFull, ReadOnlyStore: not
-        accepted, and not tried again.
+        Where results are sent to who asked for them, the place they come to is opened first.
+
+        Raises: TransportLost, DeadlineExceeded: it stayed out of reach; StoreLost, where that place did. Unroutable,
+        StoreFull, ReadOnlyStore: not accepted, and not tried again.
         """
         if events.before_task_publish.receivers:
             for message in messages:
@@ -176,9 +178,11 @@ class Publisher:
             transport = None
             left = end - clock.monotonic()
             try:
+                if connections.replies:
+                    connections.listen(messages, left)
                 transport = connections.transport(min(left, self._app.conf.broker_connection_timeout))
                 return transport.publish(messages, timeout=max(0.001, end - clock.monotonic()))
-            except (TransportLost, DeadlineExceeded) as error:
+            except (TransportLost, StoreLost, DeadlineExceeded) as error:
                 if transport is not None:
                     connections.drop(transport)
                 wait = pause * random.uniform(0.5, 1.0)  # noqa: S311  jitter, not a secret

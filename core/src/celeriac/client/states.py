@@ -34,4 +34,5 @@ def state_record(app: Celeriac, task_id: str, state: str, meta: Any, request: Co
         content_type=content_type,
         content_encoding=content_encoding,
         expires_seconds=app.conf.result_expires or None,
+        reply_to=(request.reply_to or "") if request is not None and app.connections.replies else "",
     )

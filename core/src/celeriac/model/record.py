@@ -51,6 +51,7 @@ class ResultRecord(Struct, frozen=True, kw_only=True, gc=False):
 
     `payload` is the whole result document (`status`, `result`, `traceback`, …) in the result serializer's bytes,
     exactly what a Celery client would read. `expires_seconds` counts from the moment it is stored; None keeps it.
+    `reply_to` is where the caller listens for it, for a store that `replies`; to every other it means nothing.
     """
 
     id: str
@@ -59,6 +60,7 @@ class ResultRecord(Struct, frozen=True, kw_only=True, gc=False):
     content_type: str = "application/json"
     content_encoding: str = "utf-8"
     expires_seconds: float | None = None
+    reply_to: str = ""
 
     @property
     def ready(self) -> bool:

@@ -82,7 +82,8 @@ class Ending:
         records: tuple[ResultRecord, ...] = ()
         if not self._ignores(run):
             children = _children(context, plan.children)
-            records = (self.recorder.success(run.headers, value, children, extended=self._extended(run)),)
+            extended, message = self._extended(run), run.request.message
+            records = (self.recorder.success(run.headers, value, children, message=message, extended=extended),)
         parts = self._parts(run, SUCCESS, value)
         outcome = self._ended(run, SUCCESS, records=records, followups=plan.messages, joins=plan.joins, parts=parts)
         if self.on_success:
@@ -130,17 +131,20 @@ class Ending:
             run.headers,
             FAILURE,
             error,
+            message=run.request.message,
             traceback=text,
             children=_children(run.context, ()),
             extended=self._extended(run),
         )
-        return (own, *self.recorder.later_steps(run.headers, run.context.embed, FAILURE, error))
+        later = self.recorder.later_steps(run.headers, run.context.embed, FAILURE, error, run.request.message)
+        return (own, *later)
 
     def _retried(self, run: Run, error: Retry) -> Outcome:
         cause = error.exc or error
         records: tuple[ResultRecord, ...] = ()
         if not self._ignores(run):
-            records = (self.recorder.exception(run.headers, RETRY, cause, traceback=_traceback(cause)),)
+            message, text = run.request.message, _traceback(cause)
+            records = (self.recorder.exception(run.headers, RETRY, cause, message=message, traceback=text),)
         outcome = self._ended(run, RETRY, records=records, error=str(error))
         if self.on_retry:
             arguments = (run.headers.id, run.args, run.kwargs, _traceback(cause))
@@ -153,8 +157,10 @@ class Ending:
         reason = f"rejected by the task: {error.reason}"
         if error.requeue:
             return self._ended(run, REJECTED, action=Action.RELEASE, error=reason)
-        later = self.recorder.later_steps(run.headers, run.embed, FAILURE, error)
-        records = () if self._ignores(run) else (self.recorder.exception(run.headers, FAILURE, error), *later)
+        message = run.request.message
+        later = self.recorder.later_steps(run.headers, run.embed, FAILURE, error, message)
+        own = self.recorder.exception(run.headers, FAILURE, error, message=message)
+        records = () if self._ignores(run) else (own, *later)
         parts = self._parts(run, FAILURE, error)
         return self._ended(run, REJECTED, action=Action.DEAD, records=records, parts=parts, error=reason)
 
@@ -167,7 +173,7 @@ class Ending:
             reason=str(error),
             records=()
             if headers.ignores_result(self.ignores_result)
-            else (self.recorder.exception(headers, FAILURE, error),),
+            else (self.recorder.exception(headers, FAILURE, error, message=request.message),),
             parts=() if headers.group is None else (self.recorder.part(headers, FAILURE, error),),
             error=str(error),
         )

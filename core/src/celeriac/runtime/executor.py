@@ -225,7 +225,7 @@ class TaskRun(Ending):
         ignored = headers.ignore_result
         if self.ignores_result if ignored is None else ignored:
             return Outcome(key=run.request.key, state=SUCCESS, runtime=perf_counter() - run.start)
-        record = self.recorder.success(headers, value)
+        record = self.recorder.success(headers, value, message=run.request.message)
         return Outcome(key=run.request.key, state=SUCCESS, records=(record,), runtime=perf_counter() - run.start)
 
 

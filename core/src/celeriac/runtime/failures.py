@@ -157,9 +157,11 @@ class Failures:
         if headers.ignores_result(policy.ignores_result) and not policy.keeps_errors:
             return Consequences(followups=tuple(followups), parts=parts)
         extended = self._recorder.extended(headers, queue_name, args, kwargs)
-        own = self._recorder.exception(headers, state, error, traceback=text or None, extended=extended)
+        own = self._recorder.exception(
+            headers, state, error, message=message, traceback=text or None, extended=extended
+        )
         return Consequences(
-            records=(own, *self._recorder.later_steps(headers, embed, state, error)),
+            records=(own, *self._recorder.later_steps(headers, embed, state, error, message)),
             followups=tuple(followups),
             parts=parts,
         )

@@ -43,7 +43,14 @@ def _plan(planner: Planner, step: Mapping[str, Any], value: Any, follow: Follow)
         planner.plan.children.append(planner.run(step, (value,), follow).as_tuple())
         return
     # Most steps are tasks, and have nothing to be planned.
-    onward = {**step, "options": {**(step.get("options") or {}), "chain": follow.chain}} if follow.chain else step
+    onward = step
+    if follow.chain or planner.reply_to:
+        options = dict(step.get("options") or {})
+        if follow.chain:
+            options["chain"] = follow.chain
+        if planner.reply_to:
+            options.setdefault("reply_to", planner.reply_to)
+        onward = {**step, "options": options}
     build = planner.app.publisher.build_signature
     message = build(onward, prefix_args=(value,), parent=planner.parent)
     planner.plan.messages.append(message)

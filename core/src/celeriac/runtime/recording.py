@@ -15,6 +15,7 @@ from celeriac.model.record import IGNORED, STARTED, SUCCESS, ResultRecord
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
+    from celeriac.model.message import Message
     from celeriac.spi.serializer import Serializer
 
 __all__ = ["Recorder", "ends_of", "plain_text"]
@@ -33,11 +34,18 @@ class Recorder:
         self.extends: bool = app.conf.result_extended
         """Whether documents say more than what became of the task (`result_extended`)."""
         self._hostname = hostname
+        self._replies: bool = app.connections.replies
 
     def success(
-        self, headers: TaskHeaders, value: Any, children: Sequence[Any] = (), *, extended: dict[str, Any] | None = None
+        self,
+        headers: TaskHeaders,
+        value: Any,
+        children: Sequence[Any] = (),
+        *,
+        message: Message | None = None,
+        extended: dict[str, Any] | None = None,
     ) -> ResultRecord:
-        """Record a returned value.
+        """Record a returned value. `message` is the task's, which says where the caller listens.
 
         Raises: EncodeError: the result serializer cannot write it.
         """
@@ -45,7 +53,7 @@ class Recorder:
         if serializer is None:
             serializer = self._found = self._codecs.serializer(self._serializer)
         if children or extended or not serializer.joins:
-            return self._record(headers, SUCCESS, value, children=children, extended=extended)
+            return self._record(headers, SUCCESS, value, message=message, children=children, extended=extended)
         return ResultRecord(
             id=headers.id,
             state=SUCCESS,
@@ -53,6 +61,7 @@ class Recorder:
             content_type=serializer.content_type,
             content_encoding=serializer.content_encoding,
             expires_seconds=self._expires,
+            reply_to=reply_to(message) if self._replies else "",
         )
 
     def exception(
@@ -61,6 +70,7 @@ class Recorder:
         state: str,
         error: BaseException,
         *,
+        message: Message | None = None,
         traceback: str | None = None,
         children: Sequence[Any] = (),
         extended: dict[str, Any] | None = None,
@@ -68,16 +78,23 @@ class Recorder:
         """Record an exception under a state; arguments of it that cannot be written become their `repr`."""
         data = exception_data(error)
         try:
-            return self._record(headers, state, data, traceback=traceback, children=children, extended=extended)
+            return self._record(
+                headers, state, data, message=message, traceback=traceback, children=children, extended=extended
+            )
         except EncodeError:
             data["exc_message"] = [_plain(argument) for argument in data["exc_message"]]
-            return self._record(headers, state, data, traceback=_plain(traceback), children=children)
+            return self._record(headers, state, data, message=message, traceback=_plain(traceback), children=children)
 
-    def later_steps(self, headers: TaskHeaders, embed: Embed, state: str, error: BaseException) -> list[ResultRecord]:
-        """Record the end of a task for the later steps of its chain too, which will never run."""
+    def later_steps(
+        self, headers: TaskHeaders, embed: Embed, state: str, error: BaseException, message: Message | None = None
+    ) -> list[ResultRecord]:
+        """Record the end of a task for the later steps of its chain too, which will never run.
+
+        Who waits for the task waits for them: they go to the same caller.
+        """
         ids = [id_ for step in embed.chain or () for id_ in ends_of(step)]
         later = [TaskHeaders(task=headers.task, id=id_, parent_id=headers.id) for id_ in ids]
-        return [self.exception(step, state, error) for step in later]
+        return [self.exception(step, state, error, message=message) for step in later]
 
     def part(self, headers: TaskHeaders, state: str, value: Any) -> Part:
         """Return what a member of a join gives to it: `[1, id, state, value]`, as Celery's chords have it.
@@ -107,9 +124,9 @@ class Recorder:
         member = TaskHeaders(task=headers.task, id=ends[0], group=last["group_id"], group_index=last.get("group_index"))
         return [self.part(member, state, error)]
 
-    def started(self, headers: TaskHeaders, pid: int) -> ResultRecord:
+    def started(self, headers: TaskHeaders, pid: int, message: Message | None = None) -> ResultRecord:
         """Record that a task runs, where."""
-        return self._record(headers, STARTED, {"pid": pid, "hostname": self._hostname})
+        return self._record(headers, STARTED, {"pid": pid, "hostname": self._hostname}, message=message)
 
     def extended(self, headers: TaskHeaders, queue: str, args: Any, kwargs: Any) -> dict[str, Any] | None:
         """Return what `result_extended` adds to a document, or None where it is off."""
@@ -132,6 +149,7 @@ class Recorder:
         state: str,
         result: Any,
         *,
+        message: Message | None = None,
         traceback: str | None = None,
         children: Sequence[Any] = (),
         extended: dict[str, Any] | None = None,
@@ -154,7 +172,13 @@ class Recorder:
             content_type=content_type,
             content_encoding=content_encoding,
             expires_seconds=self._expires,
+            reply_to=reply_to(message) if self._replies else "",
         )
+
+
+def reply_to(message: Message | None) -> str:
+    """Return where the caller of a task listens for its result; empty where nobody does."""
+    return "" if message is None else message.properties.get("reply_to") or ""
 
 
 def _success_document(headers: TaskHeaders, value: bytes) -> bytes:

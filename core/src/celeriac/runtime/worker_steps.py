@@ -156,7 +156,7 @@ def _on_start(
         note(request.key)
         if request.task in tracked:
             pid = _process_of(get_pool(), request.key)
-            record = executor.recorder.started(check_headers(request.message.headers), pid)
+            record = executor.recorder.started(check_headers(request.message.headers), pid, request.message)
             settler.post([Verdict(delivery=None, records=(record,))])
 
     if tracked:

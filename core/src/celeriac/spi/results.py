@@ -9,6 +9,9 @@ The contract, which `celeriac.testing.contracts.results` checks:
 4. A saved group is a record like that of a task; `celeriac.model.record.GROUP_PREFIX` begins its id.
 5. A store with `joins` counts each member of a join once, however often its part comes, and calls the join complete
    once it is, whichever of several processes brought the last part.
+6. A store that `replies` sends a record to the name in its `reply_to`, where at most one process listens. What is said
+   above of reading holds in that process, from the moment the record has arrived there, for all its connections; no
+   other process reads anything. A record that names nobody, or somebody who no longer listens, is dropped: no error.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
 from celeriac.spi.service import Service
 
-__all__ = ["Expires", "Joins", "ResultCapabilities", "ResultStore", "Waits"]
+__all__ = ["Expires", "Joins", "Replies", "ResultCapabilities", "ResultStore", "Waits"]
 
 
 class ResultCapabilities(Struct, frozen=True, kw_only=True):
@@ -36,8 +39,11 @@ class ResultCapabilities(Struct, frozen=True, kw_only=True):
     """Drops old records by itself (store), or when swept (class `Expires`)."""
     joins: bool = False
     """Counts the members of joins (class `Joins`); workflows that wait for a group need it."""
+    replies: bool = False
+    """Sends each record to the process that asked for it, and keeps none (class `Replies`)."""
     durable: bool = True
-    reach: Literal["process", "machine", "network"] = "network"
+    reach: Literal["caller", "process", "machine", "network"] = "network"
+    """Who can read a record; "caller" is the process that published the task."""
 
 
 class ResultStore(Service):
@@ -98,6 +104,24 @@ class Waits(ABC):
         """Block until a watched id is ready, or `timeout` seconds; return the ready ones, which stay watched.
 
         May return early and empty, as a hint that the store wants to be asked.
+        """
+
+
+class Replies(ABC):
+    """Sends records straight to the process that asked for them.
+
+    Such a store may have no address of its own: where its URL names no host, it is opened at the broker's address.
+    """
+
+    @abstractmethod
+    def listen(self, name: str, *, timeout: float) -> None:
+        """Receive the records whose `reply_to` is `name` from now on; asked for before each task is published.
+
+        Must cost next to nothing where this connection listens already. What is sent while no connection of the
+        process is up waits, for a while, until one listens again. All connections of a process that listen to a name
+        read the same records.
+
+        Raises: StoreLost: the connection broke; another one is to be opened.
         """
 
 

@@ -33,6 +33,7 @@ from celeriac.client.canvas.shaping import (
 )
 from celeriac.client.canvas.workflows import chain, chord, group
 from celeriac.client.groupresult import GroupResult
+from celeriac.client.identity import process_id
 from celeriac.client.result import AsyncResult
 from celeriac.model.join import Join
 from celeriac.model.message import Message
@@ -97,6 +98,8 @@ class Planner:
         self.app = app
         self.parent = parent
         self._publish = publish
+        self.reply_to: str = _reply_to(app, parent, published=publish is not None)
+        """Where the results of what is planned go, with a store that sends them; else empty."""
         self.plan: Plan = Plan()
 
     def run(self, sig: Mapping[str, Any], args: Sequence[Any] = (), follow: Follow = NOTHING) -> Results:
@@ -120,6 +123,8 @@ class Planner:
 
     def _task(self, sig: Signature[Any], follow: Follow) -> AsyncResult[Any]:
         options = {**sig.options, "task_id": sig.id or self.app.new_id()}
+        if self.reply_to:
+            options.setdefault("reply_to", self.reply_to)
         if follow.chain:
             options["chain"] = list(follow.chain)
         if follow.chord is not None:
@@ -141,7 +146,7 @@ class Planner:
             raise ValueError("An empty chain has nothing to run. Give it steps: chain(a.s(), b.s()).")
         first, *rest = grouped(steps)
         pass_on(sig.options, first, rest)
-        results = [freeze(step, self.app) for step in rest]
+        results = [freeze(step, self.app, self.reply_to) for step in rest]
         if rest:
             # What waits for the chain waits for its last step.
             own = rest[-1].options
@@ -194,7 +199,7 @@ class Planner:
         chosen = policy(terms)
         if body is None:
             body = Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=self.app)
-        result = freeze(body, self.app)
+        result = freeze(body, self.app, self.reply_to)
         if not members:
             return self.run(body, ([],), follow)
         successes, failures = chosen.terms(len(members))
@@ -223,6 +228,15 @@ class Planner:
             for place, member in enumerate(members)
         ]
         return linked([GroupResult(id_, results, app=self.app), result])
+
+
+def _reply_to(app: Celeriac, parent: Context | None, *, published: bool) -> str:
+    """Return where results go: to who publishes; those of what follows a run, to whoever waits for the run."""
+    if not app.connections.replies:
+        return ""
+    if published or parent is None:
+        return process_id()
+    return parent.reply_to or ""
 
 
 def _followed(body: Signature[Any], follow: Follow) -> Signature[Any]:

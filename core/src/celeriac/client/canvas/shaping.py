@@ -116,24 +116,29 @@ def pass_on(options: Mapping[str, Any], first: Signature[Any], rest: Sequence[Si
             (last if name in _LAST else first).options.setdefault(name, value)
 
 
-def freeze(sig: Signature[Any], app: Celeriac) -> Results:
-    """Fix the ids of everything in a signature, in place, and return its result, with those before it as parents."""
+def freeze(sig: Signature[Any], app: Celeriac, reply_to: str = "") -> Results:
+    """Fix the ids of everything in a signature, in place, and return its result, with those before it as parents.
+
+    `reply_to` is where the results of its tasks are to go, if anywhere in particular.
+    """
     if isinstance(sig, chain) and sig.tasks:
         steps = grouped(flat(sig))
         pass_on(sig.options, steps[0], steps[1:])
         sig["options"] = {}
         sig["kwargs"] = {"tasks": steps}
-        return linked([freeze(step, app) for step in steps])
+        return linked([freeze(step, app, reply_to) for step in steps])
     if isinstance(sig, chord) and sig.body is not None:
         if sig.id is not None:
             sig.body.options.setdefault("task_id", sig.options.pop("task_id"))
         header = sig.frozen_header(app.new_id())
-        return linked([freeze(header, app), freeze(sig.body, app)])
+        return linked([freeze(header, app, reply_to), freeze(sig.body, app, reply_to)])
     id_ = cast(str, sig.options.setdefault("task_id", app.new_id()))
     if isinstance(sig, group):
         members = flat_group(sig)
         sig["kwargs"] = {"tasks": members}
-        return GroupResult(id_, [freeze(each, app) for each in members], app=app)
+        return GroupResult(id_, [freeze(each, app, reply_to) for each in members], app=app)
+    if reply_to:
+        sig.options.setdefault("reply_to", reply_to)
     return AsyncResult(id_, app=app, task_name=sig.task)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from celeriac.errors import StoreError
 from celeriac.model.record import FAILURE, READY_STATES, RETRY, REVOKED, STARTED, SUCCESS, ResultRecord
-from celeriac.spi.results import Expires, Joins, ResultStore, Waits
+from celeriac.spi.results import Expires, Joins, Replies, ResultStore, Waits
 from celeriac.testing.contracts.bench import TIMEOUT
 from celeriac.testing.contracts.result_stores.bench import LATER, ResultsBench, ResultStoreTests, record
 
@@ -26,6 +26,7 @@ class Storing(ResultStoreTests):
         assert isinstance(store, Waits) == store.capabilities.waits
         assert isinstance(store, Joins) == store.capabilities.joins
         assert isinstance(store, Expires) == (store.capabilities.expires == "sweep")
+        assert isinstance(store, Replies) == store.capabilities.replies == (store.capabilities.reach == "caller")
 
     def test_a_record_comes_back_as_it_was_put(self, bench: ResultsBench) -> None:
         store = bench.connect()
@@ -104,6 +105,7 @@ class Storing(ResultStoreTests):
 
     def test_records_outlive_the_connection(self, bench: ResultsBench) -> None:
         store = bench.connect()
+        bench.require_kept(store)
         bench.put(store, record("1"))
 
         store.close()

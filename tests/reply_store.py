@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
 from celeriac.errors import StoreLost
+from celeriac.kernel import plugins
 from celeriac.model.address import Address
 from celeriac.model.record import SUCCESS, ResultRecord
+from celeriac.spi.declaration import Declaration
 from celeriac.spi.results import Replies, ResultCapabilities, ResultStore, Waits
 from celeriac.spi.service import Context
 from celeriac.testing.harness import StoreHarness
 
-__all__ = ["ReplyModule", "ReplyStore"]
+__all__ = ["OFFICES", "ReplyModule", "ReplyStore", "installed", "results"]
 
 
 class Office:
@@ -131,3 +135,28 @@ class ReplyModule:
         host = uuid.uuid4().hex
         yield StoreHarness(self.kind, f"reply://{host}", virtual=False, patience=0.4)
         OFFICES.pop(host, None)
+
+
+results: Declaration = Declaration(
+    spi_version=1,
+    target="reply_store:ReplyStore",
+    summary="Sends results to who asked for them, within one process.",
+    capabilities=ReplyStore.capabilities,
+)
+
+
+@contextmanager
+def installed(folder: Path) -> Iterator[None]:
+    """Install the model as the result store `reply` for the while, in a folder that is on the path meanwhile."""
+    site = folder / "reply_store-1.0.dist-info"
+    site.mkdir()
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: reply-store\nVersion: 1.0\n")
+    (site / "entry_points.txt").write_text("[celeriac.results]\nreply = reply_store:results\n")
+    sys.path.append(str(folder))
+    plugins.clear_cache()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        plugins.clear_cache()
+        OFFICES.clear()

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from typing import Final
 
 from celeriac.spi.declaration import Declaration, Option
+from celeriac.spi.results import ResultCapabilities
 from celeriac.spi.transport import TransportCapabilities
 
-__all__ = ["CONNECTION_OPTIONS", "TRANSPORT_CAPABILITIES", "TRANSPORT_OPTIONS", "transport"]
+__all__ = [
+    "CONNECTION_OPTIONS",
+    "RESULT_CAPABILITIES",
+    "RESULT_OPTIONS",
+    "TRANSPORT_CAPABILITIES",
+    "TRANSPORT_OPTIONS",
+    "results",
+    "transport",
+]
 
 FIX: Final = "Run: pip install 'celeriac[amqp]'."
 
@@ -22,6 +31,7 @@ TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
     reach="network",
     guarantee="at least once; once while the worker lives",
 )
+RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, replies=True, durable=False, reach="caller")
 
 CONNECTION_OPTIONS: Final[Mapping[str, Option]] = {
     "ssl": Option(type=bool, default=False, doc="TLS also where the scheme does not say so."),
@@ -72,6 +82,16 @@ TRANSPORT_OPTIONS: Final[Mapping[str, Option]] = {
         doc="Where the management plugin answers, as in http://user:password@host:15672; lists all queues.",
     ),
 }
+RESULT_OPTIONS: Final[Mapping[str, Option]] = {
+    **CONNECTION_OPTIONS,
+    "result_persistent": Option(
+        type=bool, default=False, doc="Results are written to disk and confirmed before their task is acknowledged."
+    ),
+    "result_max_bytes": Option(type=int, default=16 << 20, doc="A larger result is refused; 0 is no limit."),
+    "reply_queue_expires_seconds": Option(
+        type=float, default=1800.0, doc="After how long without its client a reply queue is deleted."
+    ),
+}
 
 transport: Declaration = Declaration(
     spi_version=1,
@@ -79,5 +99,13 @@ transport: Declaration = Declaration(
     summary="RabbitMQ: classic and quorum queues, shared with Celery's programs; a lost connection loses no message.",
     capabilities=TRANSPORT_CAPABILITIES,
     options=TRANSPORT_OPTIONS,
+    fix=FIX,
+)
+results: Declaration = Declaration(
+    spi_version=1,
+    target="celeriac_amqp.results:RpcResults",
+    summary="Results as messages straight to the process that asked for them, over RabbitMQ; nobody else reads them.",
+    capabilities=RESULT_CAPABILITIES,
+    options=RESULT_OPTIONS,
     fix=FIX,
 )

@@ -65,6 +65,8 @@ def locate(address: Address, option: Mapping[str, Any]) -> Location:
     """
     secure = address.scheme == "amqps" or option["ssl"]
     port = _TLS_PORT if secure else _PORT
+    if not secure:
+        _refuse_clear_text(address, option)
     return Location(
         label=address.masked,
         nodes=tuple((host or "localhost", number or port) for host, number in address.hosts or (("", None),)),
@@ -72,7 +74,7 @@ def locate(address: Address, option: Mapping[str, Any]) -> Location:
         virtual_host=address.path[1:] or "/",
         user=address.user or "guest",
         password=address.password if address.password is not None else "guest",
-        tls=_tls(address, option) if secure else _clear_text(address, option),
+        tls=_tls(address, option) if secure else None,
         mechanism=_one_of("login_method", option["login_method"].upper(), _MECHANISMS, address),
         shuffle=_one_of("failover_strategy", option["failover_strategy"], _STRATEGIES, address) == "shuffle",
         heartbeat=option["heartbeat"],
@@ -107,7 +109,7 @@ def _tls(address: Address, option: Mapping[str, Any]) -> Tls:
     )
 
 
-def _clear_text(address: Address, option: Mapping[str, Any]) -> None:
+def _refuse_clear_text(address: Address, option: Mapping[str, Any]) -> None:
     """Refuse to talk in the clear to a server for which certificates are named."""
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         if option[name]:

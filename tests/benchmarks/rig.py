@@ -19,7 +19,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,9 +34,11 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What both peers run with. Celery is always on Redis, where there is one."""
+    """What both peers run with. Celery is on RabbitMQ where Celeriac is, else on Redis, where there is one."""
 
     broker: str = "embedded"
+    queue_type: str = "classic"
+    persistent: bool = True
     pool: str = "solo"
     slots: int = 1
     results: bool = True
@@ -54,6 +56,8 @@ class Bench:
             "BENCH_PROBE": str(self.home),
             "BENCH_QUEUE": f"bench-{uuid.uuid4().hex}",
             "BENCH_BROKER": setup.broker,
+            "BENCH_QUEUE_TYPE": setup.queue_type,
+            "BENCH_DELIVERY_MODE": "2" if setup.persistent else "1",
             "BENCH_POOL": setup.pool,
             "BENCH_SLOTS": str(setup.slots),
             "BENCH_RESULTS": "yes" if setup.results else "",
@@ -141,6 +145,7 @@ def _answers(port: int) -> bool:
 # -- what is measured ------------------------------------------------------------------------------
 
 Measure = Callable[[str], float]
+Server = Callable[[], AbstractContextManager[str | None]]
 
 
 def publish_rate(command: str, count: int, setup: Setup) -> Measure:
@@ -260,8 +265,13 @@ class Figure:
     alone: bool = False
 
 
-def report(title: str | None, figures: Callable[[int], Sequence[Figure]]) -> None:
-    """Measure the figures that the command line asks for and print them; `figures` is given what to divide work by."""
+def report(
+    title: str | None, figures: Callable[[int], Sequence[Figure]], server: Server | None = None, name: str = "Redis"
+) -> None:
+    """Measure the figures that the command line asks for and print them; `figures` is given what to divide work by.
+
+    `server` runs what both peers share, of this `name`, and gives its URL; None where it is missing.
+    """
     parser = argparse.ArgumentParser(description=title, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one run each")
     parser.add_argument("--runs", type=int, default=3, help="of which the median is taken")
@@ -269,9 +279,9 @@ def report(title: str | None, figures: Callable[[int], Sequence[Figure]]) -> Non
     parser.add_argument("--only", help="a pattern of the names of figures to measure")
     options = parser.parse_args()
     scale, runs = (10, 1) if options.quick else (1, options.runs)
-    with redis_server() as redis:
+    with (server or redis_server)() as url:
         chosen = [each for each in figures(scale) if not options.only or re.search(options.only, each.name)]
-        print(f"\nCelery uses {'Redis' if redis else 'SQLite by SQLAlchemy'}; median of {runs} run(s) in turn.\n")
+        print(f"\nCelery uses {name if url else 'SQLite by SQLAlchemy'}; median of {runs} run(s) in turn.\n")
         print(f"{'':48}{'celeriac':>12}{'celery':>12}{'times better':>14}")
         table = {figure.name: _line(figure, runs) for figure in chosen}
     if options.json:

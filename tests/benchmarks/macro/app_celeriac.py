@@ -12,10 +12,20 @@ from probe import hit
 from celeriac import Celeriac, chain, chord, group
 
 HOME, REDIS = os.environ["BENCH_HOME"], os.environ.get("BENCH_REDIS")
-BROKER = f"{REDIS}/0" if os.environ["BENCH_BROKER"] == "redis" else f"sqlite:///{HOME}/queue.db"
+ON_RABBITMQ = os.environ["BENCH_BROKER"] == "amqp"
+BROKER = {"redis": f"{REDIS}/0", "amqp": os.environ.get("BENCH_AMQP")}.get(
+    os.environ["BENCH_BROKER"], f"sqlite:///{HOME}/queue.db"
+)
+RESULTS = os.environ.get("BENCH_RESULTS")
 
-app = Celeriac("bench", broker=BROKER, backend=BROKER if os.environ.get("BENCH_RESULTS") else None)
-app.conf.update(task_default_queue=os.environ["BENCH_QUEUE"], task_ignore_result=not os.environ.get("BENCH_RESULTS"))
+app = Celeriac("bench", broker=BROKER, backend=("rpc://" if ON_RABBITMQ else BROKER) if RESULTS else None)
+app.conf.update(
+    task_default_queue=os.environ["BENCH_QUEUE"],
+    task_ignore_result=not RESULTS,
+    task_default_delivery_mode=int(os.environ["BENCH_DELIVERY_MODE"]),
+)
+if ON_RABBITMQ:
+    app.conf.broker_transport_options = {"queue_type": os.environ["BENCH_QUEUE_TYPE"]}
 
 
 @app.task(name="bench.add")

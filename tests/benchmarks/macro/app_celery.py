@@ -1,4 +1,4 @@
-"""Celery on its own best local setting: Redis for broker and results where one runs here, else SQLite by SQLAlchemy."""
+"""Celery on RabbitMQ where the benchmark is, else on Redis where one runs here, else on SQLite by SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import time
 from celery import Celery, chain, chord, group
 from probe import hit
 
-REDIS = os.environ.get("BENCH_REDIS")
+REDIS, HOME = os.environ.get("BENCH_REDIS"), os.environ["BENCH_HOME"]
+if os.environ["BENCH_BROKER"] == "amqp":
+    BROKER, RESULTS = os.environ["BENCH_AMQP"], "rpc://"
+elif REDIS:
+    BROKER, RESULTS = f"{REDIS}/14", f"{REDIS}/15"
+else:
+    BROKER, RESULTS = f"sqla+sqlite:///{HOME}/celery.db", f"db+sqlite:///{HOME}/results.db"
 
-app = Celery(
-    "bench",
-    broker=f"{REDIS}/14" if REDIS else f"sqla+sqlite:///{os.environ['BENCH_HOME']}/celery.db",
-    backend=f"{REDIS}/15" if REDIS else f"db+sqlite:///{os.environ['BENCH_HOME']}/results.db",
-)
+app = Celery("bench", broker=BROKER, backend=RESULTS)
 app.conf.update(
     task_default_queue=os.environ["BENCH_QUEUE"],
     task_ignore_result=not os.environ.get("BENCH_RESULTS"),
+    task_default_queue_type=os.environ["BENCH_QUEUE_TYPE"],
+    task_default_delivery_mode=int(os.environ["BENCH_DELIVERY_MODE"]),
     broker_connection_retry_on_startup=True,
 )
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from celeriac import Celeriac
 from celeriac.errors import EncodeError
 from celeriac.model.document import now_text, result_document
-from celeriac.model.protocol import TaskHeaders
+from celeriac.model.message import Message
+from celeriac.model.protocol import Embed, TaskHeaders
 from celeriac.model.record import SUCCESS
 from celeriac.runtime.recording import Recorder
 
@@ -75,3 +76,30 @@ def test_the_moment_is_that_of_the_clock_in_the_form_of_documents():
     moments = [datetime.fromisoformat(text) for text in texts]
     assert [moment.isoformat(timespec="microseconds") for moment in moments] == texts
     assert before - timedelta(milliseconds=1) <= moments[0] <= moments[-1] <= after
+
+
+@pytest.mark.parametrize(("replies", "expected"), [(True, "caller"), (False, "")])
+def test_records_go_to_the_caller_only_where_the_store_sends_them(app, replies, expected):
+    recorder = Recorder(app, "unit@box")
+    recorder._replies = replies
+    message = Message(body=b"", headers={}, properties={"reply_to": "caller"}, routing_key="celery")
+    embed = Embed(chain=[{"task": "t", "options": {"task_id": "next"}}])
+    headers = HEADERS["alone"]
+
+    records = [
+        recorder.success(headers, 1, message=message),
+        recorder.success(headers, 1, [(("1", None), None)], message=message),
+        recorder.started(headers, 1, message),
+        recorder.exception(headers, "FAILURE", ValueError(object()), message=message),
+        *recorder.later_steps(headers, embed, "FAILURE", ValueError(), message),
+    ]
+
+    assert [record.reply_to for record in records] == [expected] * 5
+
+
+def test_a_record_of_a_message_that_names_no_caller_goes_to_nobody(app):
+    recorder = Recorder(app, "unit@box")
+    recorder._replies = True
+    message = Message(body=b"", headers={}, properties={"reply_to": None}, routing_key="celery")
+
+    assert {recorder.success(HEADERS["alone"], 1, message=each).reply_to for each in (message, None)} == {""}

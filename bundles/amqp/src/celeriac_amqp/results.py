@@ -134,10 +134,13 @@ class RpcResults(ResultStore, Replies, Waits):
                 self._name = name
                 where = self.location
                 key = (where.nodes, where.virtual_host, where.user, name)
-                self._box = mailbox(key, lambda: ReplyLine(where, name, self._expires))
+                self._box = mailbox(key, lambda: self._line_to(name))
                 if former is not None:
                     former.leave(listener, broken=False)
             return self._box
+
+    def _line_to(self, name: str) -> Line:
+        return ReplyLine(self.location, name, self._expires)
 
     def _get(self, ids: Collection[str], timeout: float) -> dict[str, ResultRecord]:
         with self._errors(timeout):

@@ -52,10 +52,6 @@ CONNECTION_OPTIONS: Final[Mapping[str, Option]] = {
         type=float, default=60.0, doc="After how many seconds of silence a connection counts as lost; 0 is never."
     ),
     "connect_timeout": Option(type=float, default=5.0, doc="Seconds that connecting to one host may take."),
-    "read_timeout": Option(type=float, default=15.0, doc="Seconds that the server may take to answer a declaration."),
-    "write_timeout": Option(
-        type=float, default=15.0, doc="Seconds that the server may take to accept what is written."
-    ),
     "client_properties": Option(
         type=dict, default={}, doc="What the server shows of the connection besides its name and program."
     ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +11,7 @@ from msgspec import Struct, field
 from celeriac.errors import ConfigurationError, InvalidSetting
 from celeriac.model.address import Address
 
-__all__ = ["Location", "Node", "locate"]
+__all__ = ["Location", "Node", "Tls", "locate"]
 
 Node = tuple[str, int]
 
@@ -21,32 +19,40 @@ _PORT: Final = 5672
 _TLS_PORT: Final = 5671
 _MECHANISMS: Final = ("PLAIN", "AMQPLAIN", "EXTERNAL")
 _STRATEGIES: Final = ("round-robin", "shuffle")
-_TLS_SCHEMES: Final = ("amqps",)
-_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_REQUIREMENTS: Final = {
-    "required": ssl.CERT_REQUIRED,
-    "optional": ssl.CERT_OPTIONAL,
-    "none": ssl.CERT_NONE,
+_REQUIREMENTS: Final = {"required": "required", "optional": "optional", "none": "none"} | {
+    f"cert_{name}": name for name in ("required", "optional", "none")
 }
 
 
-class Location(Struct, frozen=True, kw_only=True):
-    """One virtual host, on any node of one cluster. `label` is the URL without its password.
+class Tls(Struct, frozen=True, kw_only=True):
+    """How TLS is done. `requirement`: whether the server's certificate is checked: required, optional or none.
 
-    `hosts` are tried in their order. `tls` holds py-amqp's arguments for TLS but the name of the host, None without it;
-    `check_hostname`: whether the server's certificate must be made out to the host.
+    `authorities`: a file of those that are trusted, None for the system's.
+    """
+
+    requirement: str = "required"
+    check_hostname: bool = True
+    authorities: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+class Location(Struct, frozen=True, kw_only=True):
+    """One virtual host, on any node of one cluster. `label` is the URL without its password; times are in seconds.
+
+    `nodes` are tried one after another, beginning with the first, or with any of them if `shuffle`.
     """
 
     label: str
-    hosts: tuple[Node, ...]
+    nodes: tuple[Node, ...]
     virtual_host: str = "/"
     user: str = "guest"
     password: str = "guest"  # noqa: S105  what RabbitMQ itself comes with, for its own machine only
-    tls: dict[str, Any] | None = None
-    check_hostname: bool = False
-    login_method: str = "PLAIN"
-    heartbeat_seconds: float = 60.0
-    connect_timeout_seconds: float = 5.0
+    tls: Tls | None = None
+    mechanism: str = "PLAIN"
+    shuffle: bool = False
+    heartbeat: float = 60.0
+    connect_seconds: float = 5.0
     client_properties: dict[str, Any] = field(default_factory=dict)
 
 
@@ -55,25 +61,22 @@ def locate(address: Address, option: Mapping[str, Any]) -> Location:
 
     Raises: ConfigurationError: one of them makes no sense; says which, and the fix.
     """
-    secure = address.scheme in _TLS_SCHEMES or option["ssl"]
+    secure = address.scheme == "amqps" or option["ssl"]
     port = _TLS_PORT if secure else _PORT
-    hosts = [(host or "localhost", number or port) for host, number in address.hosts or (("", None),)]
-    if _one_of("failover_strategy", option["failover_strategy"], _STRATEGIES, address) == "shuffle":
-        random.shuffle(hosts)
     if not secure:
         _refuse_clear_text(address, option)
     return Location(
         label=address.masked,
-        hosts=tuple(hosts),
-        # One slash ends the hosts, what follows is the name of the virtual host: that of `amqp://host//` is `/`.
+        nodes=tuple((host or "localhost", number or port) for host, number in address.hosts or (("", None),)),
+        # One slash ends the host's name, what follows is the name of the virtual host: `amqp://host//` is `/`.
         virtual_host=address.path[1:] or "/",
         user=address.user or "guest",
         password=address.password if address.password is not None else "guest",
         tls=_tls(address, option) if secure else None,
-        check_hostname=option["ssl_check_hostname"] and option["ssl_cert_reqs"].lower() not in ("none", "cert_none"),
-        login_method=_one_of("login_method", option["login_method"].upper(), _MECHANISMS, address),
-        heartbeat_seconds=option["heartbeat"],
-        connect_timeout_seconds=option["connect_timeout"],
+        mechanism=_one_of("login_method", option["login_method"].upper(), _MECHANISMS, address),
+        shuffle=_one_of("failover_strategy", option["failover_strategy"], _STRATEGIES, address) == "shuffle",
+        heartbeat=option["heartbeat"],
+        connect_seconds=option["connect_timeout"],
         client_properties=dict(option["client_properties"]),
     )
 
@@ -84,26 +87,27 @@ def _one_of(name: str, value: str, known: tuple[str, ...], address: Address) -> 
     return value
 
 
-def _tls(address: Address, option: Mapping[str, Any]) -> dict[str, Any]:
-    requirement = str(option["ssl_cert_reqs"]).lower().removeprefix("cert_")
+def _tls(address: Address, option: Mapping[str, Any]) -> Tls:
+    requirement = str(option["ssl_cert_reqs"]).lower()
     if requirement not in _REQUIREMENTS:
         raise InvalidSetting(
             "ssl_cert_reqs", option["ssl_cert_reqs"], "required, optional or none", source=address.scheme
         )
-    for name in _FILES:
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         if option[name] and not Path(option[name]).is_file():
             raise ConfigurationError(f"{address}: `{name}` is {option[name]!r}, and there is no such file.")
-    return {
-        "cert_reqs": _REQUIREMENTS[requirement],
-        "ca_certs": option["ssl_ca_certs"] or None,
-        "certfile": option["ssl_certfile"] or None,
-        "keyfile": option["ssl_keyfile"] or None,
-    }
+    return Tls(
+        requirement=_REQUIREMENTS[requirement],
+        check_hostname=option["ssl_check_hostname"] and _REQUIREMENTS[requirement] != "none",
+        authorities=option["ssl_ca_certs"] or None,
+        certificate=option["ssl_certfile"] or None,
+        key=option["ssl_keyfile"] or None,
+    )
 
 
 def _refuse_clear_text(address: Address, option: Mapping[str, Any]) -> None:
     """Refuse to talk in the clear to a server for which certificates are named."""
-    for name in _FILES:
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         if option[name]:
             raise ConfigurationError(
                 f"{address}: `{name}` is set, but this URL means a connection without TLS."

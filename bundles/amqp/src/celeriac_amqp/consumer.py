@@ -2,12 +2,102 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
+import threading
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from time import monotonic
+from typing import Final
 
-from celeriac_amqp.frames import Incoming
+from celeriac_amqp.channel import Channel
+from celeriac_amqp.failures import ChannelClosed, DeadlineExceeded, LinkLost, QueueMissing
+from celeriac_amqp.frames import (
+    CANCEL,
+    CANCELLED,
+    CONSUME,
+    DELIVER,
+    QOS,
+    Incoming,
+    Properties,
+    acks,
+    method,
+    properties_of,
+    short,
+)
 from celeriac_amqp.link import Link
+from celeriac_amqp.parser import Event
+from celeriac_amqp.tables import BadTable, Reader
 
 __all__ = ["Consumer"]
+
+_CONSUMED: Final = 60 << 16 | 21
+_ANSWER_SECONDS: Final = 15.0
+_UNASKED_SECONDS: Final = 1.0
+"""A queue that no take has named for so long is consumed no more."""
+_LARGEST_WINDOW: Final = 65535
+_NO_PROPERTIES: Final = Properties()
+_tag = struct.Struct(">Q").unpack_from
+_NOT_FOUND: Final = 404
+
+
+class _Subscription:
+    """A consumer of one queue. `window`: how many messages it may hold; `held`: how many it does, the waiting too."""
+
+    __slots__ = ("asked", "held", "name", "queue", "waiting", "window")
+
+    def __init__(self, queue: str, waiting: deque[Event]) -> None:
+        self.queue = queue
+        self.waiting = waiting
+        self.name = b""
+        self.window = 0
+        self.held = 0
+        self.asked = 0.0
+
+
+class _Consuming(Channel):
+    """The channel: sorts what is delivered by the consumer that it is for."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link)
+        self.by_name: dict[bytes, _Subscription] = {}
+        self.cancelled: deque[bytes] = deque()
+        self.held: dict[int, _Subscription] = {}
+        self.latest = 0
+        self.count = 0
+        """How many were delivered."""
+
+    def pushed(self, event: Event) -> bool:
+        number, arguments = event[1], event[2]
+        if number == DELIVER:
+            at = 1 + arguments[0]
+            subscription = self.by_name[arguments[1:at]]
+            tag = _tag(arguments, at)[0]
+            subscription.held += 1
+            subscription.waiting.append(event)
+            # In this order: whoever acknowledges takes all up to `latest` that are not here for done.
+            self.held[tag] = subscription
+            self.latest = tag
+            self.count += 1
+            return True
+        if number == CANCEL:
+            self.cancelled.append(arguments[1 : 1 + arguments[0]])
+            return True
+        return False
+
+    def ended(self) -> None:
+        closed = self.closed
+        if closed is not None:
+            self.link.fail(_channel_lost(self.link, closed))
+
+
+def _channel_lost(link: Link, closed: ChannelClosed) -> LinkLost:
+    fix = ""
+    if "acknowledgement on channel" in closed.reason:
+        fix = "; raise `consumer_timeout` of the server above the longest time that a task runs or waits in a worker"
+    return LinkLost(
+        f"{link.location.label} closed the channel that consumes: {closed}{fix}", code=closed.code, reason=closed.reason
+    )
 
 
 class Consumer:
@@ -15,31 +105,240 @@ class Consumer:
 
     `missing(queue)` is called in the thread that takes when a queue does not exist (any more) and is to declare it;
     without it the take raises QueueMissing.
+
+    1. Each queue has a consumer, whose window (its prefetch) is what it holds and what is asked for now. A window never
+       changes on the server, so a consumer is replaced: when it is too small, or more than twice too large.
+    2. Queues are subscribed to in their order, and a later one only when the earlier ones did not have enough; so a
+       worker that is busy with the first does not hoard what others could do.
+    3. What was pushed waits here, by queue, and is parsed when it is taken.
+    4. Tags count upwards over all queues of the channel. What is acknowledged up to the first that is still held goes
+       as one acknowledgement of all of them, the rest one by one.
+    5. A channel that the server closes takes all with it that is held, so the link is given up with it.
     """
 
     def __init__(self, link: Link, *, missing: Callable[[str], object] | None = None) -> None:
         self._link = link
         self._missing = missing
+        self._taking = threading.Lock()
+        self._acking = threading.Lock()
+        self._channel: _Consuming | None = None
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._waiting: dict[str, deque[Event]] = {}
+        self._names = itertools.count(1)
+        self._floor = 1
+        self._woken = False
+        self._reader = Reader()
+        self._closed = False
 
     def take(self, queues: Sequence[str], *, limit: int, timeout: float) -> list[Incoming]:
         """Return up to `limit` messages, waiting at most `timeout` seconds for the first; earlier queues first.
 
         Raises: LinkLost: all that was held is gone, its `reason` says why. QueueMissing.
         """
-        raise NotImplementedError
+        end = monotonic() + timeout
+        with self._taking:
+            channel = self._open()
+            self._tidy(channel, queues)
+            if self._filled(queues) < limit and channel.count:
+                self._link.read()
+            for queue in queues:
+                if self._filled(queues) >= limit:
+                    break
+                self._subscribe(channel, queue, limit)
+            if not self._filled(queues) and timeout > 0 and not self._woken:
+                self._wait(channel, queues, end)
+            self._woken = False
+            return self._taken(queues, limit)
+
+    def _wait(self, channel: _Consuming, queues: Sequence[str], end: float) -> None:
+        seen = channel.count
+
+        def something() -> bool:
+            return channel.count != seen or self._woken or bool(channel.cancelled)
+
+        while not self._filled(queues) and not self._woken:
+            seen = channel.count
+            if self._filled(queues) or not self._link.wait(something, end):
+                return
+            if channel.cancelled:
+                # The time that is left: the queue is declared again, and consumed by the next take.
+                return
+
+    def _open(self) -> _Consuming:
+        channel = self._channel
+        if self._closed:
+            raise LinkLost("this consumer is closed")
+        if channel is None:
+            channel = _Consuming(self._link)
+            channel.open(monotonic() + _ANSWER_SECONDS)
+            self._channel = channel
+        if self._link.lost:
+            self._link.wait(lambda: False, 0.0)
+        return channel
+
+    def _filled(self, queues: Sequence[str]) -> int:
+        waiting = self._waiting
+        return sum([len(waiting[queue]) for queue in queues if queue in waiting])
+
+    def _taken(self, queues: Sequence[str], limit: int) -> list[Incoming]:
+        taken: list[Incoming] = []
+        for queue in queues:
+            waiting = self._waiting.get(queue)
+            while waiting and len(taken) < limit:
+                taken.append(self._incoming(queue, waiting.popleft()))
+        return taken
+
+    def _incoming(self, queue: str, event: Event) -> Incoming:
+        arguments = event[2]
+        at = 1 + arguments[0]
+        end = at + 10 + arguments[at + 9]
+        malformed = None
+        try:
+            properties, headers = properties_of(event[3], self._reader)
+        except BadTable as error:
+            properties, headers, malformed = _NO_PROPERTIES, {}, str(error)
+        return Incoming(
+            queue=queue,
+            exchange=arguments[at + 10 : end].decode("utf-8", "backslashreplace"),
+            routing_key=arguments[end + 1 :].decode("utf-8", "backslashreplace"),
+            redelivered=bool(arguments[at + 8] & 1),
+            properties=properties,
+            headers=headers,
+            body=event[4],
+            tag=_tag(arguments, at)[0],
+            malformed=malformed,
+        )
+
+    # Subscriptions.
+
+    def _tidy(self, channel: _Consuming, queues: Sequence[str]) -> None:
+        """Forget consumers that the server cancelled, and end those that nobody asks for any more."""
+        while channel.cancelled:
+            gone = channel.by_name.get(channel.cancelled.popleft())
+            if gone is not None and self._subscriptions.get(gone.queue) is gone:
+                del self._subscriptions[gone.queue]
+        now = monotonic()
+        for queue in queues:
+            if queue in self._subscriptions:
+                self._subscriptions[queue].asked = now
+        if len(self._subscriptions) > len(queues):
+            for old in list(self._subscriptions.values()):
+                if old.queue not in queues and now - old.asked > _UNASKED_SECONDS:
+                    self._cancel(channel, old)
+        for name, each in list(channel.by_name.items()):
+            if not each.held and self._subscriptions.get(each.queue) is not each:
+                del channel.by_name[name]
+
+    def _cancel(self, channel: _Consuming, old: _Subscription) -> None:
+        del self._subscriptions[old.queue]
+        self._call(channel, method(channel.number, CANCEL, short(old.name.decode()) + b"\0"), CANCELLED)
+
+    def _subscribe(self, channel: _Consuming, queue: str, limit: int) -> None:
+        """Have a consumer that may hold `limit` messages beside those that are held, and not very many more."""
+        old = self._subscriptions.get(queue)
+        needed = limit
+        frames = b""
+        if old is not None:
+            needed = min(old.held - len(old.waiting) + limit, _LARGEST_WINDOW)
+            if needed <= old.window <= 2 * needed:
+                return
+            frames = method(channel.number, CANCEL, short(old.name.decode()) + b"\0")
+            # The new one counts from nothing; what waits is a part of what is asked for.
+            needed = max(limit - len(old.waiting), 1)
+        else:
+            self._make_sure(queue)
+        new = _Subscription(queue, self._waiting.setdefault(queue, deque()))
+        new.name = b"celeriac.%d" % next(self._names)
+        new.window, new.asked = min(needed, _LARGEST_WINDOW), monotonic()
+        channel.by_name[new.name] = new
+        frames += method(channel.number, QOS, struct.pack(">IHB", 0, new.window, 0))
+        frames += method(
+            channel.number, CONSUME, b"\0\0" + short(queue) + short(new.name.decode()) + b"\0" + b"\0\0\0\0"
+        )
+        self._subscriptions.pop(queue, None)
+        try:
+            self._call(channel, frames, _CONSUMED)
+        except LinkLost as lost:
+            if lost.code == _NOT_FOUND:
+                raise QueueMissing(queue) from lost
+            raise
+        self._subscriptions[queue] = new
+
+    def _make_sure(self, queue: str) -> None:
+        """See that a queue exists before it is consumed: the channel, and all that is held, would end with the try."""
+        try:
+            self._link.rare(lambda channel: channel.queue_declare(queue, passive=True), timeout=_ANSWER_SECONDS)
+        except (LinkLost, DeadlineExceeded):
+            raise
+        except Exception as error:
+            if getattr(error, "reply_code", 0) != _NOT_FOUND:
+                raise
+            if self._missing is None:
+                raise QueueMissing(queue) from error
+            self._missing(queue)
+
+    def _call(self, channel: _Consuming, frames: bytes, answer: int) -> None:
+        try:
+            channel.call(frames, answer, monotonic() + _ANSWER_SECONDS)
+        except ChannelClosed as closed:
+            raise _channel_lost(self._link, closed) from closed
+        except DeadlineExceeded as late:
+            # Whether the consumer exists is not known, nor what it will push.
+            lost = LinkLost(str(late))
+            self._link.fail(lost)
+            raise lost from late
+
+    # Acknowledging.
 
     def ack(self, tags: Collection[int]) -> None:
-        """Acknowledge messages in one write, without an answer; tags that are not held are passed over."""
-        raise NotImplementedError
+        """Acknowledge messages in one write, without an answer; tags that are not held are passed over.
+
+        Raises: LinkLost. DeadlineExceeded: the server reads nothing.
+        """
+        channel = self._channel
+        if channel is None:
+            return
+        held = channel.held
+        with self._acking:
+            settled: list[int] = []
+            for tag in tags:
+                subscription = held.pop(tag, None)
+                if subscription is not None:
+                    subscription.held -= 1
+                    settled.append(tag)
+            if not settled:
+                return
+            settled.sort()
+            floor, latest = self._floor, channel.latest
+            while floor <= latest and floor not in held:
+                floor += 1
+            self._floor = floor
+            upto, single = 0, settled
+            if settled[-1] < floor:
+                upto, single = settled[-1], []
+            elif settled[0] < floor:
+                single = [tag for tag in settled if tag >= floor]
+                upto = settled[-len(single) - 1]
+            self._link.write(acks(channel.number, upto, single), monotonic() + _ANSWER_SECONDS)
 
     def holds(self, tag: int) -> bool:
         """Whether a message was taken here and not acknowledged yet."""
-        raise NotImplementedError
+        return self._channel is not None and tag in self._channel.held and not self._link.lost
 
     def surplus(self) -> list[Incoming]:
         """Return what was pushed and no take has asked for, which is then held as if it had been taken."""
-        raise NotImplementedError
+        with self._taking:
+            return self._taken(list(self._waiting), _LARGEST_WINDOW)
 
     def wake(self) -> None:
         """Make the `take` that waits return at once, or the next one if none waits."""
-        raise NotImplementedError
+        self._woken = True
+        self._link.rouse()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """End the channel: what is held, and what waits, returns to its queues in the order that it had."""
+        with self._taking:
+            self._closed = True
+            if self._channel is not None:
+                self._channel.close(monotonic() + timeout)
+                self._channel.held.clear()

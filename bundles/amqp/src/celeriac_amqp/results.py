@@ -132,9 +132,7 @@ class RpcResults(ResultStore, Replies, Waits):
                 self._listener = Listener()
                 self._listener.watched = listener.watched
                 self._name = name
-                where = self.location
-                key = (where.nodes, where.virtual_host, where.user, name)
-                self._box = mailbox(key, lambda: self._line_to(name))
+                self._box = mailbox((self.location.label, name), lambda: self._line_to(name))
                 if former is not None:
                     former.leave(listener, broken=False)
             return self._box
@@ -208,6 +206,8 @@ class ReplyLine(Line):
         self._link = Link(location, name="celeriac replies")
         self._consumer = Consumer(self._link, missing=self._declare)
         self._timeout = _CLOSE_SECONDS
+        self._waited: list[Incoming] = []
+        """What was there when this connection began to consume."""
 
     @property
     def lost(self) -> bool:
@@ -218,7 +218,7 @@ class ReplyLine(Line):
         self._link.open(timeout)
         self._timeout = timeout
         self._link.rare(self._declared, timeout=end - monotonic())
-        self._consumer.take([self._queue], limit=BATCH, timeout=0)  # what is consumed does not expire
+        self._waited = self._consumer.take([self._queue], limit=BATCH, timeout=0)  # what is consumed does not expire
 
     def _declare(self, _: str) -> None:
         self._link.rare(self._declared, timeout=self._timeout)
@@ -228,7 +228,8 @@ class ReplyLine(Line):
         channel.queue_declare(self._queue, durable=True, auto_delete=False, arguments=self._arguments)
 
     def take(self, timeout: float) -> list[Incoming]:
-        return self._consumer.take([self._queue], limit=BATCH, timeout=timeout)
+        waited, self._waited = self._waited, []
+        return waited or self._consumer.take([self._queue], limit=BATCH, timeout=timeout)
 
     def ack(self, tags: Collection[int]) -> None:
         self._consumer.ack(tags)

@@ -42,17 +42,25 @@ _NOT_FOUND: Final = 404
 
 
 class _Subscription:
-    """A consumer of one queue. `window`: how many messages it may hold; `held`: how many it does, the waiting too."""
+    """A consumer of one queue. `window`: how many messages it may hold; `held`: how many it does, the waiting too.
 
-    __slots__ = ("asked", "held", "name", "queue", "waiting", "window")
+    The thread that reads counts what is delivered, those that acknowledge count that.
+    """
+
+    __slots__ = ("asked", "delivered", "name", "queue", "settled", "waiting", "window")
 
     def __init__(self, queue: str, waiting: deque[Event]) -> None:
         self.queue = queue
         self.waiting = waiting
         self.name = b""
         self.window = 0
-        self.held = 0
+        self.delivered = 0
+        self.settled = 0
         self.asked = 0.0
+
+    @property
+    def held(self) -> int:
+        return self.delivered - self.settled
 
 
 class _Consuming(Channel):
@@ -71,9 +79,11 @@ class _Consuming(Channel):
         number, arguments = event[1], event[2]
         if number == DELIVER:
             at = 1 + arguments[0]
-            subscription = self.by_name[arguments[1:at]]
+            subscription = self.by_name.get(arguments[1:at])
+            if subscription is None:
+                raise LinkLost(f"{self.link.location.label} delivered to a consumer that does not exist")
             tag = _tag(arguments, at)[0]
-            subscription.held += 1
+            subscription.delivered += 1
             subscription.waiting.append(event)
             # In this order: whoever acknowledges takes all up to `latest` that are not here for done.
             self.held[tag] = subscription
@@ -89,6 +99,10 @@ class _Consuming(Channel):
         closed = self.closed
         if closed is not None:
             self.link.fail(_channel_lost(self.link, closed))
+
+
+def _needed(subscription: _Subscription, limit: int) -> int:
+    return min(subscription.held - len(subscription.waiting) + limit, _LARGEST_WINDOW)
 
 
 def _channel_lost(link: Link, closed: ChannelClosed) -> LinkLost:
@@ -142,9 +156,10 @@ class Consumer:
             if self._filled(queues) < limit and channel.count:
                 self._link.read()
             for queue in queues:
-                if self._filled(queues) >= limit:
-                    break
-                self._subscribe(channel, queue, limit)
+                if self._filled(queues) < limit:
+                    self._subscribe(channel, queue, limit)
+                else:
+                    self._shrink(channel, queue, limit)
             if not self._filled(queues) and timeout > 0 and not self._woken:
                 self._wait(channel, queues, end)
             self._woken = False
@@ -233,13 +248,19 @@ class Consumer:
         del self._subscriptions[old.queue]
         self._call(channel, method(channel.number, CANCEL, short(old.name.decode()) + b"\0"), CANCELLED)
 
+    def _shrink(self, channel: _Consuming, queue: str, limit: int) -> None:
+        """End a consumer that has enough waiting and would go on to hold far more than is asked for."""
+        old = self._subscriptions.get(queue)
+        if old is not None and old.window > 2 * _needed(old, limit):
+            self._cancel(channel, old)
+
     def _subscribe(self, channel: _Consuming, queue: str, limit: int) -> None:
         """Have a consumer that may hold `limit` messages beside those that are held, and not very many more."""
         old = self._subscriptions.get(queue)
         needed = limit
         frames = b""
         if old is not None:
-            needed = min(old.held - len(old.waiting) + limit, _LARGEST_WINDOW)
+            needed = _needed(old, limit)
             if needed <= old.window <= 2 * needed:
                 return
             frames = method(channel.number, CANCEL, short(old.name.decode()) + b"\0")
@@ -293,7 +314,7 @@ class Consumer:
     def ack(self, tags: Collection[int]) -> None:
         """Acknowledge messages in one write, without an answer; tags that are not held are passed over.
 
-        Raises: LinkLost. DeadlineExceeded: the server reads nothing.
+        Raises: LinkLost: they are not settled, and come back.
         """
         channel = self._channel
         if channel is None:
@@ -304,7 +325,7 @@ class Consumer:
             for tag in tags:
                 subscription = held.pop(tag, None)
                 if subscription is not None:
-                    subscription.held -= 1
+                    subscription.settled += 1
                     settled.append(tag)
             if not settled:
                 return
@@ -319,16 +340,35 @@ class Consumer:
             elif settled[0] < floor:
                 single = [tag for tag in settled if tag >= floor]
                 upto = settled[-len(single) - 1]
-            self._link.write(acks(channel.number, upto, single), monotonic() + _ANSWER_SECONDS)
+            try:
+                self._link.write(acks(channel.number, upto, single), monotonic() + _ANSWER_SECONDS)
+            except DeadlineExceeded as late:
+                # These are settled here, and held there.
+                lost = LinkLost(f"{self._link.location.label} takes no acknowledgements")
+                self._link.fail(lost)
+                raise lost from late
 
     def holds(self, tag: int) -> bool:
         """Whether a message was taken here and not acknowledged yet."""
         return self._channel is not None and tag in self._channel.held and not self._link.lost
 
-    def surplus(self) -> list[Incoming]:
-        """Return what was pushed and no take has asked for, which is then held as if it had been taken."""
+    def waiting(self) -> dict[str, int]:
+        """Return how many messages of each queue were pushed and not taken yet."""
+        return {queue: len(waiting) for queue, waiting in list(self._waiting.items())}
+
+    def surplus(self, queues: Collection[str] | None = None) -> list[Incoming]:
+        """Consume these queues no more, or all, and return what was pushed and no take has asked for.
+
+        It is then held as if it had been taken. The next take that names such a queue consumes it again.
+        """
         with self._taking:
-            return self._taken(list(self._waiting), _LARGEST_WINDOW)
+            channel = self._channel
+            if channel is None:
+                return []
+            for each in list(self._subscriptions.values()):
+                if queues is None or each.queue in queues:
+                    self._cancel(channel, each)
+            return self._taken(list(self._waiting if queues is None else queues), _LARGEST_WINDOW)
 
     def wake(self) -> None:
         """Make the `take` that waits return at once, or the next one if none waits."""
@@ -337,8 +377,9 @@ class Consumer:
 
     def close(self, timeout: float = 1.0) -> None:
         """End the channel: what is held, and what waits, returns to its queues in the order that it had."""
+        self._closed = True
+        self.wake()
         with self._taking:
-            self._closed = True
             if self._channel is not None:
                 self._channel.close(monotonic() + timeout)
                 self._channel.held.clear()

@@ -200,9 +200,10 @@ def _socket_settings(heartbeat: float) -> dict[int, int]:
     return settings
 
 
-def server_error(code: int, reason: str) -> Exception:
-    """Return py-amqp's exception for what the server refused."""
-    error: Exception = amqp.exceptions.error_for_code(code, reason, (0, 0), amqp.exceptions.ChannelError)
+def server_error(code: int, reason: str, method: bytes) -> Exception:
+    """Return py-amqp's exception for what the server refused; `method` as four bytes."""
+    number = (int.from_bytes(method[:2], "big"), int.from_bytes(method[2:], "big"))
+    error: Exception = amqp.exceptions.error_for_code(code, reason, number, amqp.exceptions.ChannelError)
     return error
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from celeriac_amqp.tables import BadTable, Reader, encode, text
+from celeriac_amqp.tables import BadTable, Reader, encode
 
 __all__ = [
     "ACK",
@@ -207,37 +207,44 @@ class Composer:
         return known
 
 
-_OCTETS: Final = frozenset({"delivery_mode", "priority"})
 _FIELDS: Final = (
     ("content_type", 0x8000), ("content_encoding", 0x4000), ("headers", 0x2000), ("delivery_mode", 0x1000),
     ("priority", 0x0800), *_SHORT_FLAGS,
 )  # fmt: skip
 
 
+_PLANS: Final[dict[int, list[tuple[str, int]]]] = {}
+_TABLE, _OCTET, _MOMENT, _STRING = range(4)
+_FORMS: Final = {"headers": _TABLE, "delivery_mode": _OCTET, "priority": _OCTET, "timestamp": _MOMENT}
+
+
+def _plan(flags: int) -> list[tuple[str, int]]:
+    plan = _PLANS[flags] = [(name, _FORMS.get(name, _STRING)) for name, flag in _FIELDS if flags & flag]
+    return plan
+
+
 def properties_of(head: bytes, reader: Reader) -> tuple[Properties, dict[str, Any]]:
     """Return the properties and headers in what a header frame carries. Raises: BadTable."""
-    flags, at = _flags(head, 12)[0], 14
+    at = 14
     values: dict[str, Any] = {}
     headers: dict[str, Any] = {}
     try:
-        for name, flag in _FIELDS:
-            if not flags & flag:
-                continue
-            if name == "headers":
+        flags = _flags(head, 12)[0]
+        for name, form in _PLANS.get(flags) or _plan(flags):
+            if form == _STRING:
+                end = at + 1 + head[at]
+                values[name] = head[at + 1 : end].decode("utf-8", "backslashreplace")
+                at = end
+            elif form == _TABLE:
                 end = at + 4 + _long(head, at)[0]
                 headers = reader.read(head, at + 4, end)
                 at = end
-            elif name in _OCTETS:
+            elif form == _OCTET:
                 values[name] = head[at]
                 at += 1
-            elif name == "timestamp":
+            else:
                 values[name] = _longlong(head, at)[0]
                 at += 8
-            else:
-                end = at + 1 + head[at]
-                value = text(head[at + 1 : end])
-                values[name] = value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
-                at = end
     except (IndexError, struct.error):
         raise BadTable("the properties end in the middle of one") from None
     if at != len(head):

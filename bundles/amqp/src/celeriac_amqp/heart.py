@@ -6,6 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from celeriac_amqp.failures import LinkLost
+
 if TYPE_CHECKING:
     from celeriac_amqp.link import Link
 
@@ -59,7 +61,10 @@ class Heart:
                     return
                 self._changed.clear()
             for link in links:
-                link.beat()
+                try:
+                    link.beat()
+                except Exception as error:  # noqa: BLE001  one link must not end the beat of the others
+                    link.fail(LinkLost(f"{link.location.label}: the connection failed: {error!r}"))
             seconds = min((link.heartbeat_seconds / 4 for link in links if link.heartbeat_seconds), default=1.0)
             self._changed.wait(min(seconds, _LONGEST_SECONDS))
 

@@ -145,6 +145,8 @@ class Link:
         wire = self._pump.wire
         if wire is None or self._loss is not None:
             raise self._current_loss() or LinkLost("the link is not open")
+        if self._pid != os.getpid():
+            raise LinkLost("this link was opened by the process that forked this one; open another")
         wire.write(data, end)
 
     def post(self, data: bytes) -> None:
@@ -201,7 +203,11 @@ class Link:
 
     def close(self, timeout: float = 1.0) -> None:
         """End the connection; every thread that waits on it gets LinkLost. May be called again."""
-        if self._loss is None and self._opened and self._pid == os.getpid():
+        if self._pid != os.getpid():
+            self._loss = self._loss or LinkLost("the link was closed here")
+            self._pump.abandon()
+            return
+        if self._loss is None and self._opened:
             end = monotonic() + timeout
             try:
                 self.write(method(0, _GOODBYE, b"\0\xc8\0\0\0\0\0"), end)
@@ -264,7 +270,7 @@ class Link:
             self.post(method(channel, CLOSED))
             self._driver.forget_channel(channel)
             reason = payload[7 : 7 + payload[6]].decode("utf-8", "replace")
-            self._driver.error = server_error(int.from_bytes(payload[4:6], "big"), reason)
+            self._driver.error = server_error(int.from_bytes(payload[4:6], "big"), reason, payload[-4:])
         else:
             self._driver.arrived(kind, channel, payload)
 

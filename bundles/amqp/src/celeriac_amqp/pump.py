@@ -188,6 +188,12 @@ class Pump:
         if outside and self.wire is not None:
             self.wire.nudge()
 
+    def abandon(self) -> None:
+        """In a forked process, close its copies of what belongs to the parent; locks may be held by nobody."""
+        wire, self.wire = self.wire, None
+        if wire is not None:
+            wire.close()
+
     def stop(self) -> None:
         """Wake everybody after the link was lost, and give the socket back as soon as nobody reads it."""
         if self.wire is not None:

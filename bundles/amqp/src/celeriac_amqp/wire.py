@@ -97,8 +97,7 @@ class Wire:
         if not self._writing.acquire(timeout=max(end - monotonic(), 0.0)):
             raise DeadlineExceeded("others were writing to RabbitMQ all the time; nothing was sent", sent=False)
         try:
-            self._drain_posted(end)
-            if not self._send(data, end):
+            if not (self._drain_posted(end) and self._send(data, end)):
                 raise DeadlineExceeded("RabbitMQ takes no data; nothing was sent", sent=False)
         except LinkLost as lost:
             self._failed(lost)
@@ -140,8 +139,6 @@ class Wire:
 
     def _send(self, data: bytes, end: float) -> bool:
         """Send all; return False when nothing of it was sent in time."""
-        if self._posted:
-            return False
         done, size = self._some(data), len(data)
         if done == size:
             return True

@@ -16,7 +16,10 @@ from celeriac.kernel.clock import SYSTEM_CLOCK, Clock
 from celeriac.model.address import Address
 from celeriac.spi.declaration import Option
 
-__all__ = ["Context", "Service", "read_options"]
+__all__ = ["ANY", "Context", "Service", "read_options"]
+
+ANY = "*"
+"""The name of an option that stands for every name that is not declared."""
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -35,15 +38,19 @@ def read_options(
 ) -> dict[str, Any]:
     """Return every declared option: from the URL's query, if there is one, else from `given`, else its default.
 
-    Texts are converted to the declared type; a truth value is one of 1/0, true/false, yes/no, on/off.
+    Texts are converted to the declared type; a truth value is one of 1/0, true/false, yes/no, on/off. Who declares an
+    option `*` takes any other name too, as it is given: the options of a driver that knows them itself.
 
     Raises: UnknownSetting, InvalidSetting: with the nearest name, or the type that was expected.
     """
-    values = {name: option.default for name, option in declared.items()}
+    values = {name: option.default for name, option in declared.items() if name != ANY}
     for name, value in {**given, **(address.query if address is not None else {})}.items():
-        if name not in declared:
+        if name in declared:
+            values[name] = _convert(name, value, declared[name].type, source)
+        elif ANY in declared:
+            values[name] = value
+        else:
             raise UnknownSetting(name, declared, source=source)
-        values[name] = _convert(name, value, declared[name].type, source)
     return values
 
 

@@ -67,6 +67,8 @@ class TransportCapabilities(Struct, frozen=True, kw_only=True):
     """Counts, shows and purges what waits (class `Inspects`)."""
     letters: bool = False
     """Keeps dead and parked messages where they can be listed and replayed (class `KeepsLetters`)."""
+    releases_first: bool = True
+    """Puts a released message in front of younger ones; else behind all that wait."""
     durable: bool = True
     """What was accepted outlives every process."""
     reach: Literal["process", "machine", "network"] = "network"
@@ -100,7 +102,9 @@ class Letter(Struct, frozen=True, kw_only=True):
 class Transport(Service):
     """A connection to a broker."""
 
-    capabilities: ClassVar[TransportCapabilities] = TransportCapabilities()
+    capabilities: TransportCapabilities = TransportCapabilities()
+    """What it can do: the record of its declaration. One whose abilities depend on its address gives each object, as it
+    is made, a record with less in it."""
     lost_error: ClassVar[type[StoreError]] = TransportLost
 
     @final

@@ -1,1 +1,1 @@
-"""Celeriac on what kombu reaches."""
+"""Every transport of kombu as one of Celeriac."""

@@ -84,6 +84,10 @@ class TakesWhatItShows(MemoryTransport):
         return [delivery.message for delivery in self._receive([queue], limit, 0.0)]
 
 
+class ShowsAlthoughItCannot(MemoryTransport):
+    capabilities = replace(MemoryTransport.capabilities, browses=False)
+
+
 class WantsQueuesToExist(MemoryTransport):
     def browse(self, queue: str, *, limit: int, timeout: float) -> list[Message]:
         return [self._broker._queues[queue].ready[0][2].message]
@@ -155,6 +159,7 @@ DEFECTS: dict[str, list[type[MemoryTransport]]] = {
     "the_age_is_that_of_the_oldest_one_waiting": [SaysNothingIsOld],
     "an_empty_queue_has_no_age": [SaysNothingIsOld],
     "browsing_shows_what_comes_next_and_takes_nothing": [TakesWhatItShows],
+    "who_cannot_show_messages_says_so": [ShowsAlthoughItCannot],
     "an_unknown_queue_has_nothing_to_show_or_purge": [WantsQueuesToExist],
     "purging_deletes_what_waits_in_one_queue_and_leaves_what_is_held": [PurgesEverything],
     "purging_deletes_what_is_delayed": [PurgesOnlyWhatWaits],

@@ -64,7 +64,11 @@ class TransportCapabilities(Struct, frozen=True, kw_only=True):
     revocations: bool = False
     """Sees in the take itself whether anything was revoked (class `ChecksRevocations`)."""
     inspects: bool = False
-    """Counts, shows and purges what waits (class `Inspects`)."""
+    """Counts and purges what waits (class `Inspects`)."""
+    browses: bool = False
+    """Of one that `inspects`: shows what waits without taking it, and tells how old the oldest is."""
+    sees_delayed: bool = False
+    """Of one that `inspects`: counts and purges what is delayed too, and counts what others hold."""
     letters: bool = False
     """Keeps dead and parked messages where they can be listed and replayed (class `KeepsLetters`)."""
     releases_first: bool = True
@@ -249,15 +253,25 @@ class Inspects(ABC):
 
     @abstractmethod
     def depths(self, queues: Collection[str] | None = None, *, timeout: float) -> list[QueueDepth]:
-        """Count the messages of each queue, by name; of all queues that exist when None."""
+        """Count the messages of each queue, by name; of all queues that exist when None.
+
+        One that does not see what is delayed counts none as that, and as held what this connection holds; it may know
+        only the queues that were used over this connection.
+        """
 
     @abstractmethod
     def browse(self, queue: str, *, limit: int, timeout: float) -> list[Message]:
-        """Show the messages that would come next, without taking them."""
+        """Show the messages that would come next, without taking them.
+
+        Raises: Unsupported: this transport does not `browse`.
+        """
 
     @abstractmethod
     def purge(self, queue: str, *, timeout: float) -> int:
-        """Delete what waits and what is delayed, not what is held; return how many."""
+        """Delete what waits and what is delayed, not what is held; return how many.
+
+        One that does not see what is delayed deletes only what waits.
+        """
 
 
 class KeepsLetters(ABC):

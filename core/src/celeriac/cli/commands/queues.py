@@ -21,7 +21,7 @@ __all__ = ["queues"]
 def queues(ctx: click.Context, /, names: tuple[str, ...] | None, as_json: bool) -> None:
     """Count the messages of each queue.
 
-    Delayed messages wait for their moment; held ones are in the hands of a worker.
+    Delayed messages wait for their moment; held ones are in the hands of a worker. A dash: the broker does not tell.
     """
     if ctx.invoked_subcommand is None:
         _show(ctx.find_object(Program) or Program(), names, as_json)
@@ -32,11 +32,15 @@ def queues(ctx: click.Context, /, names: tuple[str, ...] | None, as_json: bool) 
 def _show(program: Program, names: tuple[str, ...] | None, as_json: bool) -> None:
     with transport_with(program, "inspects", "counting messages") as transport:
         depths = transport.depths(names, timeout=program.app.conf.broker_timeout_seconds)
+        seen = transport.capabilities.sees_delayed
     depths = sorted(depths, key=lambda depth: depth.queue)
     if as_json:
         print_json(depths)
         return
-    rows = [(each.queue, each.waiting, each.delayed, each.held, ago(each.oldest_seconds)) for each in depths]
+    rows = [
+        (each.queue, each.waiting, *((each.delayed, each.held) if seen else (None, None)), ago(each.oldest_seconds))
+        for each in depths
+    ]
     columns(rows, ["Queue", "Waiting", "Delayed", "Held", "Oldest"], right=(1, 2, 3, 4), empty="No queue has messages.")
 
 
@@ -61,6 +65,8 @@ def purge(
             waiting = sum(each.waiting + each.delayed for each in transport.depths(chosen, timeout=timeout))
             listed = ", ".join(chosen)
             confirm(f"Delete {waiting} messages of {listed} at {transport.address}?")
+        if not transport.capabilities.sees_delayed:
+            note("What is delayed stays: this broker keeps it apart from the queues.")
         purged: dict[str, Any] = {name: transport.purge(name, timeout=timeout) for name in chosen}
     if as_json:
         print_json(purged)

@@ -150,7 +150,7 @@ class Books(RuleBasedStateMachine):
         else:
             self.settled += len(texts)
 
-    @precondition(lambda self: self.can.inspects)
+    @precondition(lambda self: self.can.inspects and self.can.sees_delayed)
     @rule()
     def purge(self) -> None:
         """Delete what waits and what is delayed."""
@@ -166,7 +166,7 @@ class Books(RuleBasedStateMachine):
         aside = sum(map(len, self.aside.values()))
         total = self.settled + len(self.waiting) + len(self.delayed) + held + aside
         assert self.accepted == total
-        if self.can.inspects and self.accepted:
+        if self.can.inspects and self.can.sees_delayed and self.accepted:
             depth = self.bench.depth(self.any)
             assert (depth.waiting, depth.delayed, depth.held) == (len(self.waiting), len(self.delayed), held)
         if self.can.letters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from celeriac.errors import Unsupported
 from celeriac.model.outcome import Action
 from celeriac.spi.transport import Inspects, KeepsLetters, Letter, Transport
 from celeriac.testing.contracts.bench import TIMEOUT
@@ -28,6 +29,7 @@ class Inspecting(TransportTests):
 
     def test_depths_count_what_is_delayed(self, bench: TransportBench) -> None:
         bench.require("inspects")
+        bench.require("sees_delayed")
         bench.require("delays")
         transport = bench.connect()
         bench.publish(transport, "now")
@@ -60,6 +62,7 @@ class Inspecting(TransportTests):
 
     def test_the_age_is_that_of_the_oldest_one_waiting(self, bench: TransportBench) -> None:
         bench.require("inspects")
+        bench.require("browses")
         transport = bench.connect()
         bench.publish(transport, "old")
         bench.pass_time(LATER)
@@ -82,6 +85,7 @@ class Inspecting(TransportTests):
 
     def test_browsing_shows_what_comes_next_and_takes_nothing(self, bench: TransportBench) -> None:
         bench.require("inspects")
+        bench.require("browses")
         transport = bench.connect()
         bench.publish(transport, *"abcd")
         bench.take(transport)
@@ -91,11 +95,22 @@ class Inspecting(TransportTests):
         assert bodies(seen) == ["b", "c"]
         assert bodies(bench.take(transport, 3)) == ["b", "c", "d"]
 
+    def test_who_cannot_show_messages_says_so(self, bench: TransportBench) -> None:
+        bench.require("inspects")
+        if bench.capabilities.browses:
+            pytest.skip("the transport declares browses")
+        transport = bench.connect()
+        bench.publish(transport, "x")
+
+        with pytest.raises(Unsupported):
+            as_a(Inspects, transport).browse(Q, limit=2, timeout=TIMEOUT)
+
     def test_an_unknown_queue_has_nothing_to_show_or_purge(self, bench: TransportBench) -> None:
         bench.require("inspects")
         inspecting = as_a(Inspects, bench.connect())
 
-        assert inspecting.browse("nowhere", limit=2, timeout=TIMEOUT) == []
+        if bench.capabilities.browses:
+            assert inspecting.browse("nowhere", limit=2, timeout=TIMEOUT) == []
         assert inspecting.purge("nowhere", timeout=TIMEOUT) == 0
 
     def test_purging_deletes_what_waits_in_one_queue_and_leaves_what_is_held(self, bench: TransportBench) -> None:
@@ -115,6 +130,7 @@ class Inspecting(TransportTests):
 
     def test_purging_deletes_what_is_delayed(self, bench: TransportBench) -> None:
         bench.require("inspects")
+        bench.require("sees_delayed")
         bench.require("delays")
         transport = bench.connect()
         bench.publish(transport, "later", due=bench.clock.time() + LATER)

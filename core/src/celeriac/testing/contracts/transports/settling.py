@@ -258,6 +258,7 @@ class Prioritising(TransportTests):
 
     def test_a_released_message_returns_to_its_priority(self, bench: TransportBench) -> None:
         bench.require("priorities")
+        bench.require("releases_first")
         transport = bench.connect()
         top = (bench.capabilities.priorities - 1) * bench.capabilities.priority_step
         bench.publish(transport, "low 1", "low 2")

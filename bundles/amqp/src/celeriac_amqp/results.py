@@ -218,7 +218,9 @@ class ReplyLine(Line):
         self._link.open(timeout)
         self._timeout = timeout
         self._link.rare(self._declared, timeout=end - monotonic())
-        self._waited = self._consumer.take([self._queue], limit=BATCH, timeout=0)  # what is consumed does not expire
+        # What is consumed does not expire. A window of two batches, so that it need not grow when one is taken while
+        # the one before is not yet acknowledged.
+        self._waited = self._consumer.take([self._queue], limit=2 * BATCH, timeout=0)
 
     def _declare(self, _: str) -> None:
         self._link.rare(self._declared, timeout=self._timeout)
@@ -229,6 +231,8 @@ class ReplyLine(Line):
 
     def take(self, timeout: float) -> list[Incoming]:
         waited, self._waited = self._waited, []
+        if not timeout and not waited:
+            self._link.read()  # a take that does not wait looks at what was read, not at what could be
         return waited or self._consumer.take([self._queue], limit=BATCH, timeout=timeout)
 
     def ack(self, tags: Collection[int]) -> None:

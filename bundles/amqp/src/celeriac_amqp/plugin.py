@@ -27,6 +27,7 @@ TRANSPORT_CAPABILITIES: Final = TransportCapabilities(
     exchanges=frozenset({"direct", "topic", "fanout"}),
     inspects=True,
     letters=True,
+    releases_first=False,
     durable=True,
     reach="network",
     guarantee="at least once; once while the worker lives",

@@ -27,7 +27,10 @@ from time import monotonic, sleep
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-__all__ = ["Server", "running_server", "server", "vhost"]
+from celeriac.testing.harness import StoreHarness
+from celeriac_amqp.transport import AmqpTransport
+
+__all__ = ["Node", "Server", "running_server", "server", "transport", "vhost"]
 
 _PROGRAMS: Final = "/usr/lib/rabbitmq/bin"
 _START_SECONDS: Final = 60.0
@@ -229,3 +232,15 @@ def vhost() -> Iterator[str]:
     """Give the URL of a fresh virtual host."""
     with server().vhost() as url:
         yield url
+
+
+@contextmanager
+def transport() -> Iterator[StoreHarness[AmqpTransport]]:
+    """Give a fresh virtual host to transports whose queues are classic and have all priorities."""
+    with vhost() as url:
+        yield StoreHarness(
+            AmqpTransport,
+            url,
+            virtual=False,
+            options={"queue_max_priority": 9, "native_delayed_delivery_queue_type": "classic"},
+        )

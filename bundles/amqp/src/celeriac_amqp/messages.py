@@ -1,0 +1,177 @@
+"""Messages as they lie in RabbitMQ: the properties and headers of kombu, and a few headers of our own.
+
+Ours begin with `x-celeriac-`; other programs ignore them, and nobody sees them in the headers of a message that was
+read. RabbitMQ's own (`x-death` and so on) are left out too, for a copy that kept them could be taken for a message that
+goes in circles, and dropped.
+
+Source: kombu 5, `kombu/transport/pyamqp.py` (`prepare_message`, `Message`); docs/explanation/rabbitmq.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from celeriac.errors import EncodeError
+from celeriac.model.message import Message
+from celeriac_amqp.delays import DELIVERY_EXCHANGE, without_delay
+from celeriac_amqp.frames import Incoming, Outgoing, Properties
+
+__all__ = ["DELIVERIES", "LETTER_HEADERS", "Reading", "read", "write"]
+
+DELIVERIES: Final = "x-celeriac-deliveries"
+"""How often the message was taken before this copy of it was made."""
+EXCHANGE: Final = "x-celeriac-exchange"
+ROUTING_KEY: Final = "x-celeriac-routing-key"
+"""Where it was published, for one that came to its queue by another way: a copy, or a delayed message."""
+EXPIRES: Final = "x-celeriac-expires"
+"""When it expires, in seconds since 1970. The property `expiration` would have RabbitMQ drop it without a word."""
+PROPERTIES: Final = "x-celeriac-properties"
+"""Properties that AMQP has no place for, or that RabbitMQ would refuse or act on in a copy."""
+LETTER_HEADERS: Final = ("x-celeriac-letter", "x-celeriac-reason", "x-celeriac-queue", "x-celeriac-moment")
+
+_COUNT: Final = "x-delivery-count"
+"""How often a quorum queue has delivered the message before, without an acknowledgement."""
+_HIDDEN: Final = frozenset(
+    {DELIVERIES, EXCHANGE, ROUTING_KEY, EXPIRES, PROPERTIES, *LETTER_HEADERS}
+    | {_COUNT, "x-acquired-count", "x-death", "x-opt-deaths"}
+    | {f"x-{which}-death-{what}" for which in ("first", "last") for what in ("exchange", "queue", "reason")}
+)
+_TEXTS: Final = (
+    "correlation_id",
+    "reply_to",
+    "expiration",
+    "message_id",
+    "type",
+    "user_id",
+    "app_id",
+    "cluster_id",
+)
+_NUMBERS: Final = ("delivery_mode", "timestamp")
+_OWN: Final = frozenset({"correlation_id", "reply_to", "delivery_mode"})
+"""The properties of task messages."""
+_KNOWN: Final = frozenset(_TEXTS + _NUMBERS)
+_RISKY: Final = frozenset({"user_id", "expiration"})
+"""Of a copy: RabbitMQ refuses another user's name, and would count the time to live from the start."""
+
+_PERSISTENT: Final = 2
+_NO_TYPE: Final = "application/data"
+"""What kombu calls bytes of which nothing is said."""
+
+
+class Reading(Struct, frozen=True, kw_only=True, gc=False):
+    """What was read of a delivery. `before`: how often it was taken before.
+
+    `uncounted`: it was delivered before and the broker did not say how often, which may have been once or many times.
+    """
+
+    message: Message
+    before: int = 0
+    uncounted: bool = False
+
+
+def read(incoming: Incoming) -> Reading:
+    """Return the message of a delivery whose headers could be read."""
+    headers, found = incoming.headers, incoming.properties
+    exchange, routing_key, expires = incoming.exchange, incoming.routing_key, None
+    properties = _properties(found)
+    before, uncounted = 0, incoming.redelivered
+    if exchange == DELIVERY_EXCHANGE:
+        exchange, routing_key = "", without_delay(routing_key)
+    if not _HIDDEN.isdisjoint(headers):
+        own, headers = headers, {name: value for name, value in headers.items() if name not in _HIDDEN}
+        before = _number(own.get(DELIVERIES))
+        if _COUNT in own:
+            before, uncounted = before + _number(own[_COUNT]), False
+        exchange, routing_key = str(own.get(EXCHANGE, exchange)), str(own.get(ROUTING_KEY, routing_key))
+        expires = own.get(EXPIRES)
+        if isinstance(own.get(PROPERTIES), dict):
+            properties.update(own[PROPERTIES])
+    return Reading(
+        message=Message(
+            body=incoming.body,
+            routing_key=routing_key,
+            headers=headers,
+            properties=properties,
+            content_type=found.content_type or _NO_TYPE,
+            content_encoding=found.content_encoding or "utf-8",
+            exchange=exchange,
+            priority=found.priority or 0,
+            expires=float(expires) if isinstance(expires, float | int) else None,
+        ),
+        before=before,
+        uncounted=uncounted,
+    )
+
+
+def _properties(found: Properties) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for name in ("correlation_id", "reply_to", "delivery_mode"):
+        value = getattr(found, name)
+        if value is not None:
+            properties[name] = value
+    for name in _KNOWN - _OWN:
+        value = getattr(found, name)
+        if value is not None:
+            properties[name] = value
+    return properties
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def write(
+    message: Message,
+    *,
+    exchange: str | None = None,
+    routing_key: str | None = None,
+    own: Mapping[str, Any] | None = None,
+    copy: bool = False,
+) -> Outgoing:
+    """Return a message ready to be published: where it says, or elsewhere, which it then remembers.
+
+    `own` are headers of ours. `copy`: it was read from a queue, maybe one that somebody else filled.
+
+    Raises: EncodeError: a property cannot be written.
+    """
+    to = message.exchange if exchange is None else exchange
+    key = message.routing_key if routing_key is None else routing_key
+    if len(key.encode()) > 255 or len(to.encode()) > 255:
+        raise EncodeError(f"RabbitMQ takes names and routing keys of up to 255 bytes; {key or to!r} is longer.")
+    headers = message.headers
+    properties, odd = message.properties, None
+    if not _OWN.issuperset(properties):
+        odd = {name: each for name, each in properties.items() if name not in _KNOWN or (copy and name in _RISKY)}
+        properties = {name: each for name, each in properties.items() if name not in odd}
+    if to != message.exchange or key != message.routing_key or message.expires is not None or own or odd:
+        headers = dict(headers)
+        if to != message.exchange or key != message.routing_key:
+            headers[EXCHANGE], headers[ROUTING_KEY] = message.exchange, message.routing_key
+        if message.expires is not None:
+            headers[EXPIRES] = float(message.expires)
+        if odd:
+            headers[PROPERTIES] = odd
+        headers.update(own or {})
+    return Outgoing(
+        exchange=to,
+        routing_key=key,
+        properties=_written(message, properties),
+        headers=headers,
+        body=message.body,
+    )
+
+
+def _written(message: Message, properties: Mapping[str, Any]) -> Properties:
+    for name, value in properties.items():
+        wanted = str if name in _TEXTS else int
+        if value is not None and not isinstance(value, wanted):
+            raise EncodeError(f"The property {name!r} of a message must be of type {wanted.__name__}, not {value!r}.")
+    return Properties(
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        priority=min(message.priority, 255) or None,
+        **{"delivery_mode": _PERSISTENT, **properties},
+    )

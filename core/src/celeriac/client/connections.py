@@ -16,6 +16,7 @@ from celeriac.errors import ConfigurationError, DeadlineExceeded, StoreLost, Uns
 from celeriac.kernel import plugins
 from celeriac.model.address import Address
 from celeriac.model.message import Message
+from celeriac.model.routing import bound
 from celeriac.spi.coordinator import Coordinator
 from celeriac.spi.results import ResultCapabilities, ResultStore
 from celeriac.spi.service import Context, Service
@@ -189,7 +190,7 @@ class Connections:
             revision = router.revision
             if isinstance(transport, Declares):
                 transport.declare(
-                    list(router.queues.values()),
+                    bound(router.queues.values()),
                     timeout=self._app.conf.broker_timeout_seconds if timeout is None else timeout,
                 )
             else:

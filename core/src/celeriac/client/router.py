@@ -15,7 +15,9 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from celeriac.config.queues import as_exchange, as_queue, from_options, is_queue
 from celeriac.errors import ConfigurationError, InvalidSetting, QueueNotFound, nearest
 from celeriac.model.routing import Exchange, ExchangeType, Queue, by_name
 
@@ -80,36 +82,30 @@ class Router:
         conf = self._conf
         if given is None:
             name = conf.task_default_queue
-            exchange = Exchange(conf.task_default_exchange or name, self._exchange_type)
-            return [self._complete(Queue(name, exchange, conf.task_default_routing_key or name))]
+            return [self._complete(Queue(name, None, conf.task_default_routing_key or name))]
         if isinstance(given, Mapping):
-            return [self._complete(_from_options(name, options)) for name, options in given.items()]
+            return [self._complete(_defined_as(name, options)) for name, options in given.items()]
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise InvalidSetting("task_queues", given, "a list of Queue objects or names, or {name: options}")
-        return [self._complete(each if isinstance(each, Queue) else Queue(str(each))) for each in given]
+        return [self._complete(as_queue(each)) for each in given]
+
+    def _default_exchange(self, name: str) -> Exchange:
+        """Return the exchange of a queue without one: the default one, or one of the queue's name."""
+        given = self._conf.task_default_exchange
+        return as_exchange(given or name, self._exchange_type, setting="task_default_exchange")
 
     def _complete(self, queue: Queue) -> Queue:
         """Give a queue without an exchange the default kind of one, and the general highest priority."""
-        exchange = queue.exchange or Exchange(self._conf.task_default_exchange or queue.name, self._exchange_type)
-        return Queue(
-            name=queue.name,
-            exchange=exchange,
-            routing_key=queue.key,
-            durable=queue.durable,
-            exclusive=queue.exclusive,
-            auto_delete=queue.auto_delete,
-            max_priority=self._conf.task_queue_max_priority if queue.max_priority is None else queue.max_priority,
-            message_ttl_seconds=queue.message_ttl_seconds,
-            expires_seconds=queue.expires_seconds,
-            arguments=queue.arguments,
-        )
+        priority = self._conf.task_queue_max_priority if queue.max_priority is None else queue.max_priority
+        exchange = queue.exchange or self._default_exchange(queue.name)
+        return replace(queue, exchange=exchange, routing_key=queue.key, max_priority=priority)
 
-    def queue(self, queue: str | Queue) -> Queue:
-        """Return the definition of a queue, created if need be.
+    def queue(self, queue: Any) -> Queue:
+        """Return the definition of a queue, given by its name or as an object of ours or kombu's; created if need be.
 
         Raises: QueueNotFound: there is none, and `task_create_missing_queues` is off.
         """
-        name = queue if isinstance(queue, str) else queue.name
+        name = queue if isinstance(queue, str) else as_queue(queue, setting="queue").name
         found = self.queues.get(name)
         if found is not None:
             return found
@@ -117,7 +113,7 @@ class Router:
             if not self._conf.task_create_missing_queues:
                 raise QueueNotFound(name, self.queues)
             queue = Queue(name, Exchange(name, self._exchange_type))
-        found = self.queues.setdefault(name, self._complete(queue))
+        found = self.queues.setdefault(name, self._complete(as_queue(queue, setting="queue")))
         self.revision = len(self.queues)
         return found
 
@@ -166,8 +162,8 @@ class Router:
         exchange = options.get("exchange")
         key = options.get("routing_key")
         named = options.get("queue")
-        if isinstance(exchange, Exchange):
-            exchange = exchange.name
+        if exchange is not None and not isinstance(exchange, str):
+            exchange = as_exchange(exchange, setting="exchange").name
         if named is None and exchange:
             return Destination(exchange, key or self._conf.task_default_routing_key or self._conf.task_default_queue)
         queue = self.queue(named or self._conf.task_default_queue)
@@ -177,8 +173,13 @@ class Router:
         return Destination(exchange or target.name, key or queue.key, queue)
 
 
+def _defined_as(name: str, given: Any) -> Queue:
+    """Return a queue of the mapping form, whose value is its options or a queue."""
+    return replace(as_queue(given), name=name) if is_queue(given) else from_options(name, given)
+
+
 def _as_options(answer: Any, name: str) -> Mapping[str, Any]:
-    if isinstance(answer, str | Queue):
+    if isinstance(answer, str) or is_queue(answer):
         return {"queue": answer}
     if isinstance(answer, Mapping):
         return answer
@@ -221,23 +222,3 @@ def _imported(path: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidSetting("task_routes", path, f"the path of a router that can be imported ({error})") from error
-
-
-_QUEUE_OPTIONS = frozenset(Queue.__struct_fields__) - {"name"}
-
-
-def _from_options(name: str, options: Mapping[str, Any] | None) -> Queue:
-    """Read a queue from the mapping form: its fields, with the exchange as a name beside `exchange_type`."""
-    options = dict(options or {})
-    options.setdefault("routing_key", options.pop("binding_key", None))
-    kind = options.pop("exchange_type", "direct")
-    exchange = options.pop("exchange", None)
-    if isinstance(exchange, str):
-        exchange = Exchange(exchange, kind)
-    elif exchange is None and kind != "direct":
-        exchange = Exchange(name, kind)
-    for option in options:
-        if option not in _QUEUE_OPTIONS:
-            hint = nearest(option, [*_QUEUE_OPTIONS, "exchange_type", "binding_key"])
-            raise ConfigurationError(f"Setting 'task_queues', queue {name!r}: no option {option!r}.{hint}")
-    return Queue(name, exchange=exchange, **options)

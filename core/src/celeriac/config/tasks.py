@@ -36,7 +36,9 @@ class TaskSettings(Family):
     task_routes: Any = declare(None, "Routers: {name or pattern: options}, a function, or a list of these.")
     task_create_missing_queues: bool = declare(True, "A queue that is not in `task_queues` is created when named.")
     task_default_queue: str = declare("celery", "The queue of tasks that no route sends elsewhere.")
-    task_default_exchange: str | None = declare(None, "Exchange of queues without one; None is named as the queue.")
+    task_default_exchange: Any = declare(
+        None, "Exchange of queues without one, an `Exchange` or its name; None is named as the queue."
+    )
     task_default_exchange_type: str = declare(
         "direct", "Type of exchanges without one.", choices=("direct", "topic", "fanout")
     )

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from celeriac.errors import ConfigurationError
 
-__all__ = ["Exchange", "ExchangeType", "Queue", "binding_matches", "by_name", "topic_matches"]
+__all__ = ["Binding", "Exchange", "ExchangeType", "Queue", "binding_matches", "bound", "by_name", "topic_matches"]
 
 ExchangeType = Literal["direct", "topic", "fanout"]
 _TYPES = ("direct", "topic", "fanout")
@@ -30,8 +31,15 @@ class Exchange(Struct, frozen=True):
             raise ConfigurationError(f"Exchange {self.name!r}: type {self.type!r} is none of {', '.join(_TYPES)}.")
 
 
+class Binding(Struct, frozen=True):
+    """A further way into a queue."""
+
+    exchange: Exchange
+    routing_key: str = ""
+
+
 class Queue(Struct, frozen=True):
-    """A queue and the binding that fills it.
+    """A queue and the binding that fills it, or several of them.
 
     Without an exchange it is reached by its name alone. `routing_key` defaults to the name. `max_priority`,
     `message_ttl_seconds`, `expires_seconds` and `arguments` matter to brokers that know them.
@@ -47,6 +55,8 @@ class Queue(Struct, frozen=True):
     message_ttl_seconds: float | None = None
     expires_seconds: float | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    bindings: tuple[Binding, ...] = ()
+    """More ways into it, beside `exchange` and `routing_key`."""
 
     @property
     def key(self) -> str:
@@ -77,6 +87,17 @@ def binding_matches(type_: str, pattern: str, key: str) -> bool:
     if type_ == "fanout":
         return True
     return topic_matches(pattern, key) if type_ == "topic" else pattern == key
+
+
+def bound(queues: Iterable[Queue]) -> list[Queue]:
+    """Return each queue once for each of its bindings, as transports declare them."""
+    found = []
+    for queue in queues:
+        found.append(replace(queue, bindings=()))
+        found += [
+            replace(queue, exchange=each.exchange, routing_key=each.routing_key, bindings=()) for each in queue.bindings
+        ]
+    return found
 
 
 def by_name(queues: Iterable[Queue]) -> dict[str, Queue]:

@@ -11,6 +11,7 @@ from celeriac.client.canvas.planning import JOINS_QUEUE
 from celeriac.errors import InvalidMessage, StoreError, Unsupported
 from celeriac.kernel.steps import Boot, Key, Step
 from celeriac.model.protocol import check_headers
+from celeriac.model.routing import bound
 from celeriac.runtime.admission import REVOKED_SET, Admission
 from celeriac.runtime.keys import (
     ADMISSION,
@@ -65,7 +66,7 @@ class BrokerStep(Step):
         boot.defer(transport.close)
         transport.open(timeout=worker.timeout)
         if isinstance(transport, Declares):
-            transport.declare(worker.queues, timeout=worker.timeout)
+            transport.declare(bound(worker.queues), timeout=worker.timeout)
         worker.purge_if_asked(transport)
         boot.provide(BROKER, transport)
 

@@ -90,11 +90,12 @@ class Peer:
         assert self._socket is not None
         self._socket.sendall(data)
 
-    def expect(self, number: int) -> tuple[int, bytes]:
-        """Wait for a method; return its channel and arguments."""
+    def expect(self, number: int, times: int = 1) -> tuple[int, bytes]:
+        """Wait until a method has come so often; return the channel and arguments of the last."""
         while True:
             channel, got, arguments = self.received.get(timeout=SECONDS)
-            if got == number:
+            times -= got == number
+            if not times:
                 return channel, arguments
 
     def hang_up(self) -> None:

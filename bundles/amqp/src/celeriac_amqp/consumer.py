@@ -32,6 +32,7 @@ from celeriac_amqp.tables import BadTable, Reader
 __all__ = ["Consumer"]
 
 _CONSUMED: Final = 60 << 16 | 21
+_QOS_SET: Final = 60 << 16 | 11
 _ANSWER_SECONDS: Final = 15.0
 _UNASKED_SECONDS: Final = 1.0
 """A queue that no take has named for so long is consumed no more."""
@@ -353,7 +354,14 @@ class Consumer:
         return self._channel is not None and tag in self._channel.held and not self._link.lost
 
     def waiting(self) -> dict[str, int]:
-        """Return how many messages of each queue were pushed and not taken yet."""
+        """Return how many messages of each queue were pushed until now and not taken yet."""
+        channel = self._channel
+        # Whoever takes reads what comes; else the answer to any question comes behind all that was pushed before it.
+        if channel is not None and not self._link.lost and self._taking.acquire(blocking=False):
+            try:
+                self._call(channel, method(channel.number, QOS, struct.pack(">IHB", 0, 1, 0)), _QOS_SET)
+            finally:
+                self._taking.release()
         return {queue: len(waiting) for queue, waiting in list(self._waiting.items())}
 
     def surplus(self, queues: Collection[str] | None = None) -> list[Incoming]:

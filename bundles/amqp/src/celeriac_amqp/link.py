@@ -147,7 +147,11 @@ class Link:
             raise self._current_loss() or LinkLost("the link is not open")
         if self._pid != os.getpid():
             raise LinkLost("this link was opened by the process that forked this one; open another")
-        wire.write(data, end)
+        try:
+            wire.write(data, end)
+        except LinkLost as lost:
+            # What was the reason first: this may only be its consequence.
+            raise self._current_loss() or lost from lost
 
     def post(self, data: bytes) -> None:
         """Send frames soon, without waiting and without an error."""

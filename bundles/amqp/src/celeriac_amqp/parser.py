@@ -121,6 +121,8 @@ class Parser:
     def _more(self, kind: int, channel: int, payload: bytes, events: list[Event]) -> None:
         """Add a header or body frame to the message that it belongs to."""
         partial = self._partial.pop(channel, None)
+        if partial is None and kind == 3 and not payload:
+            return  # after the header of an empty body nothing need come, but may
         if partial is None or kind != (2 if partial.left < 0 else 3) or (kind == 2 and len(payload) < 14):
             raise Garbled(f"a frame of type {kind} came that belongs to no message")
         if kind == 2:

@@ -123,7 +123,8 @@ class Pump:
             self._arrived(data)
         except LinkLost as lost:
             self._failed(lost)
-            raise
+            # What was the reason first: this may only be its consequence.
+            raise self._lost() or lost from lost
         self.rouse()
         return True
 
@@ -141,7 +142,8 @@ class Pump:
                 self._arrived(data)
         except LinkLost as lost:
             self._failed(lost)
-            raise
+            # What was the reason first: this may only be its consequence.
+            raise self._lost() or lost from lost
         finally:
             if not nested:
                 self._yield()

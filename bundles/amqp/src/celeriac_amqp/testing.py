@@ -28,9 +28,10 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from celeriac.testing.harness import StoreHarness
+from celeriac_amqp.results import RpcResults
 from celeriac_amqp.transport import AmqpTransport
 
-__all__ = ["Node", "Server", "running_server", "server", "transport", "vhost"]
+__all__ = ["Node", "Server", "results", "running_server", "server", "transport", "vhost"]
 
 _PROGRAMS: Final = "/usr/lib/rabbitmq/bin"
 _START_SECONDS: Final = 60.0
@@ -244,3 +245,10 @@ def transport() -> Iterator[StoreHarness[AmqpTransport]]:
             virtual=False,
             options={"queue_max_priority": 9, "native_delayed_delivery_queue_type": "classic"},
         )
+
+
+@contextmanager
+def results() -> Iterator[StoreHarness[RpcResults]]:
+    """Give a fresh virtual host to result stores."""
+    with vhost() as url:
+        yield StoreHarness(RpcResults, url, virtual=False)

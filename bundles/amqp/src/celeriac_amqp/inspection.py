@@ -7,7 +7,7 @@ import json
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from celeriac.errors import ConfigurationError
@@ -18,6 +18,9 @@ from celeriac_amqp.letters import LETTER_QUEUES
 from celeriac_amqp.topology import Topology
 
 __all__ = ["Inspection"]
+
+_LOOKS: Final = 5
+"""How often to look at a queue of which messages come in meanwhile."""
 
 
 class Inspection:
@@ -50,9 +53,14 @@ class Inspection:
                 queues = queues | self._listed(timeout)
         found: list[QueueDepth] = []
         for name in sorted(set(queues)):
-            waiting = self._waiting(name, end)
-            held, pushed = self._here()
-            found.append(QueueDepth(queue=name, waiting=waiting + pushed.get(name, 0), held=held.get(name, 0)))
+            held, before = self._here()
+            for _ in range(_LOOKS):
+                waiting = self._waiting(name, end)
+                held, pushed = self._here()
+                if pushed.get(name) == before.get(name):
+                    break
+                before = pushed  # what was pushed in between may have been counted twice
+            found.append(QueueDepth(queue=name, waiting=waiting + before.get(name, 0), held=held.get(name, 0)))
         return found
 
     def purge(self, queue: str, timeout: float) -> int:

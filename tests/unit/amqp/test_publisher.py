@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from amqp_peer import CLOSE, PUBLISH, SECONDS, Peer, confirm, frame, method
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from celeriac.model.address import Address
 from celeriac_amqp import testing
@@ -48,6 +50,14 @@ def link(stack: ExitStack) -> Link:
 def count(link: Link, queue: str = "q") -> int:
     answer = link.rare(lambda channel: channel.queue_declare(queue, passive=True), timeout=SECONDS)
     return int(answer.message_count)
+
+
+@pytest.fixture
+def peer_link(peer: Peer, stack: ExitStack) -> tuple[Peer, Link]:
+    link = Link(peer.location(), name="test")
+    stack.callback(link.close)
+    link.open(SECONDS)
+    return peer, link
 
 
 Publishing = Callable[[list[Outgoing]], "Future[list[int]]"]
@@ -172,6 +182,42 @@ def test_confirms_count_in_any_order_and_any_grouping(peer: Peer, publishing: Pu
     assert not first.done()
     peer.send(confirm(channel, 3, multiple=True))
     assert first.result(SECONDS) == []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    confirms=st.lists(st.tuples(st.integers(1, 16), st.booleans(), st.booleans()), max_size=12),
+)
+def test_whatever_the_order_each_call_learns_of_its_own(
+    peer_link: tuple[Peer, Link], sizes: list[int], confirms: list[tuple[int, bool, bool]]
+) -> None:
+    peer, link = peer_link
+    publisher, total = Publisher(link), sum(sizes)
+    outstanding, refused, said = set(range(1, total + 1)), set(), b""
+    with ThreadPoolExecutor(4) as pool:
+        calls = []
+        for size in sizes:
+            calls.append(pool.submit(publisher.publish, [a_message()] * size, mandatory=True, timeout=SECONDS))
+            channel = peer.expect(PUBLISH, size)[0]
+        for tag, multiple, taken in [*confirms, (total, True, True)]:
+            if tag <= total and (multiple or tag in outstanding):
+                meant = {each for each in outstanding if each == tag or (multiple and each < tag)}
+                outstanding -= meant
+                refused |= set() if taken else meant
+                said += confirm(channel, tag, multiple=multiple, taken=taken)
+        peer.send(said)
+
+        first = 1
+        for size, call in zip(sizes, calls, strict=True):
+            expected = [tag - first for tag in range(first, first + size) if tag in refused]
+            first += size
+            try:
+                assert call.result(SECONDS) == []
+                got = []
+            except Nacked as error:
+                got = error.indexes
+            assert got == expected
 
 
 def test_one_confirm_ends_several_calls(peer: Peer, publishing: Publishing) -> None:

@@ -52,7 +52,7 @@ class _Batch:
         if tags.start <= self.first and tags.stop > self.last:
             self.open.clear()
         elif len(tags) == 1:
-            self.open.discard(tag)
+            self.open.discard(tags.start)
         else:
             self.open.difference_update(tags)
 

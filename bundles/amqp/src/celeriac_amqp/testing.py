@@ -31,7 +31,7 @@ from celeriac.testing.harness import StoreHarness
 from celeriac_amqp.results import RpcResults
 from celeriac_amqp.transport import AmqpTransport
 
-__all__ = ["Node", "Server", "results", "running_server", "server", "transport", "vhost"]
+__all__ = ["Node", "Server", "installed", "results", "running_server", "server", "transport", "vhost"]
 
 _PROGRAMS: Final = "/usr/lib/rabbitmq/bin"
 _START_SECONDS: Final = 60.0
@@ -221,6 +221,16 @@ def _server(_process: int) -> Server:
     node = stack.enter_context(running_server())
     atexit.register(stack.close)
     return node
+
+
+def installed() -> bool:
+    """Whether there is a RabbitMQ to test with."""
+    if "CELERIAC_TEST_AMQP" in os.environ:
+        return True
+    try:
+        return bool(_program("rabbitmq-server") and _program("epmd"))
+    except FileNotFoundError:
+        return False
 
 
 def server() -> Server:

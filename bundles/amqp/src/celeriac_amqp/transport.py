@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, ClassVar, Final
 
 from celeriac.errors import DeadlineExceeded, InvalidSetting, StoreError, TransportLost, Unsupported
+from celeriac.kernel import plugins
 from celeriac.model.address import Address
 from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Verdict
@@ -91,6 +92,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
         self._received = monotonic()
         self._closing = threading.Event()
         self._opened = False
+        self._ended = False
         self._watch: threading.Thread | None = None
 
     def _check_options(self) -> None:
@@ -117,7 +119,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
 
     def _connect(self, timeout: float) -> Link:
         """Return another open connection."""
-        if self._closing.is_set():
+        if self._ended:
             raise TransportLost(f"{self.address}: the connection was closed")
         link = Link(self.location, name=f"celeriac {self.context.holder} publishes")
         try:
@@ -143,6 +145,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
                     self._hand_back(end)
                 finally:
                     self._receiving.release()
+        self._ended = True
         self._publication.close()
         self._link.close()
 
@@ -260,7 +263,12 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
 
     def browse(self, queue: str, *, limit: int, timeout: float) -> list[Message]:
         """Refuse: RabbitMQ shows a message only to who takes it, and counts that."""
-        raise Unsupported("showing messages without taking them", f"The {self.address.scheme} transport", ())
+        able = [
+            info.name
+            for info in plugins.installed("transport")
+            if info.declaration is not None and info.declaration.capabilities.browses
+        ]
+        raise Unsupported("showing messages without taking them", f"The {self.address.scheme} transport", able)
 
     def purge(self, queue: str, *, timeout: float) -> int:
         with self._call("purge"):

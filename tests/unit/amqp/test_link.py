@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from time import monotonic
@@ -33,23 +33,6 @@ def place(url: str) -> Location:
     address = Address.parse(url)
     [(host, port)] = address.hosts
     return Location(label=address.masked, nodes=((str(host), int(port or 0)),), virtual_host=address.path[1:])
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def connect(stack: ExitStack) -> Callable[..., Link]:
-    def connected(location: Location) -> Link:
-        link = Link(location, name="test")
-        stack.callback(link.close)
-        link.open(SECONDS)
-        return link
-
-    return connected
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -12,8 +12,6 @@ from amqp_peer import CLOSE, PUBLISH, SECONDS, Peer, confirm, frame, method
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celeriac.model.address import Address
-from celeriac_amqp import testing
 from celeriac_amqp.failures import ChannelClosed, DeadlineExceeded, LinkLost, Nacked
 from celeriac_amqp.frames import Outgoing, Properties
 from celeriac_amqp.link import Link
@@ -28,21 +26,9 @@ def a_message(name: str = "", *, exchange: str = "", key: str = "q", body: bytes
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def link(stack: ExitStack) -> Link:
+def link(place: Location, connect: Callable[[Location], Link]) -> Link:
     """A link to a real server, which has one queue."""
-    address = Address.parse(stack.enter_context(testing.vhost()))
-    [(host, port)] = address.hosts
-    link = Link(
-        Location(label="amqp://here", nodes=((str(host), int(port or 0)),), virtual_host=address.path[1:]), name="test"
-    )
-    stack.callback(link.close)
-    link.open(SECONDS)
+    link = connect(place)
     link.rare(lambda channel: channel.queue_declare("q", auto_delete=False), timeout=SECONDS)
     return link
 

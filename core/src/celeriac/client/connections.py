@@ -41,6 +41,8 @@ class Connections:
     def __init__(self, app: Celeriac) -> None:
         self._app = app
         self._found: tuple[int, bool] = (-1, False)
+        self._address: tuple[int, Address | None] = (-1, None)
+        """Of which revision of the settings it is, and where results are kept."""
         self._start()
 
     def _start(self) -> None:
@@ -67,8 +69,11 @@ class Connections:
     @property
     def results_address(self) -> Address | None:
         """Where results are kept; None where they are not."""
-        url = result_url(self._app.conf)
-        return None if url is None else Address.parse(url)
+        revision = self._app.conf.revision
+        if self._address[0] != revision:
+            url = result_url(self._app.conf)
+            self._address = (revision, None if url is None else Address.parse(url))
+        return self._address[1]
 
     def chosen_plugins(self) -> list[tuple[str, str]]:
         """Return kind and name of each installed plugin that the settings choose."""

@@ -107,7 +107,9 @@ class Driver:
             self._adopted = True
             transport = connection.transport
             transport._write = self._written
-            self._adopt(transport.sock)
+            # Not py-amqp's any more, some versions of which shut it down when they are collected, in a child too.
+            sock, transport.sock = transport.sock, None
+            self._adopt(sock)
         self._once()
         if self.error is not None:
             raise self.error
@@ -163,7 +165,7 @@ class Driver:
         if transport is not None:
             if not self._adopted and transport.sock is not None:
                 transport.sock.close()
-            transport.sock, transport.connected, transport._write = None, False, None
+            transport.sock, transport.connected = None, False
         connection.collect()
 
 

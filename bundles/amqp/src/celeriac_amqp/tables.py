@@ -16,7 +16,7 @@ from decimal import Decimal
 from struct import Struct, error
 from typing import Any, Final
 
-__all__ = ["BadTable", "Reader", "decode", "encode", "text"]
+__all__ = ["BadTable", "Reader", "decode", "encode"]
 
 _INT32: Final = 1 << 31
 _INT64: Final = 1 << 63
@@ -140,7 +140,7 @@ def decode(data: bytes, start: int, end: int) -> dict[str, Any]:
     return table
 
 
-def text(raw: bytes) -> str | bytes:
+def _text(raw: bytes) -> str | bytes:
     """Return a string as text, or as it is when it is not UTF-8."""
     try:
         return raw.decode()
@@ -164,7 +164,7 @@ def _read_field(data: bytes, at: int, table: dict[str, Any]) -> int:
         try:
             table[key] = data[at:end].decode()
         except UnicodeDecodeError:
-            table[key] = text(data[at:end])
+            table[key] = _text(data[at:end])
         return end
     if kind == 86:  # V
         table[key] = None
@@ -220,7 +220,7 @@ def _read_rare(data: bytes, at: int, kind: int) -> tuple[Any, int]:
 
 
 _SIZED: Final[dict[int, Callable[[bytes, int, int], Any]]] = {
-    ord("S"): lambda data, start, end: text(data[start:end]),
+    ord("S"): lambda data, start, end: _text(data[start:end]),
     ord("x"): lambda data, start, end: data[start:end],
     ord("A"): _read_array,
     ord("F"): decode,

@@ -7,7 +7,8 @@ What makes it exact when an answer is lost:
 2. When no answer came, this module remembers which verdicts were in the call. If the caller settles one of them again,
    over whatever connection, `resolve` asks for the answer; if there is none, it notes that the call is void, so that a
    request which is still under way has no effect when it arrives.
-3. So a repeated verdict is answered as the first was, and its follow-ups are published once.
+3. So a repeated verdict is answered as the first was, and its follow-ups are published once. What an answer that was
+   lost says of taken follow-ups is not asked for: `retain` hands them back, as those of a lost take.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from celeriac.model.message import Message
+from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import ResultRecord
-from celeriac_redis.envelope import seal
+from celeriac_redis.envelope import open_envelope, seal
 from celeriac_redis.joins import giving, growing, join_key, opening
 from celeriac_redis.keys import Keys
 from celeriac_redis.leases import Leases
@@ -34,7 +35,7 @@ from celeriac_redis.routes import Route, Routes
 from celeriac_redis.scripts import RESOLVE, SETTLE
 from celeriac_redis.wire import Argument
 
-__all__ = ["Settler"]
+__all__ = ["Settler", "Taking"]
 
 _MOST_VERDICTS: Final = 500
 _MOST_BYTES: Final = 4 << 20
@@ -44,6 +45,16 @@ _MOST_LOST: Final = 10_000
 
 Rows = Callable[[ResultRecord], Row]
 Resolved = dict[tuple[str, str], Route]
+
+
+class Taking(Struct, frozen=True):
+    """Which follow-ups a settlement is to take: up to `limit`, on queues that this worker takes from."""
+
+    queues: tuple[str, ...]
+    limit: int
+    nonce: str
+    revoked: str
+    """The key of the set of revoked ids. While it exists nothing is taken: somebody would have to ask it."""
 
 
 class _Slot(Struct):
@@ -76,6 +87,9 @@ class _Call(Struct):
     queues: dict[str, int] = field(default_factory=dict)
     arguments: list[Argument] = field(default_factory=list)
     size: int = 0
+    taking: Taking | None = None
+    offered: list[tuple[str, str, bytes]] = field(default_factory=list)
+    """The follow-ups that may be taken: queue, step, envelope."""
 
     @property
     def full(self) -> bool:
@@ -101,8 +115,10 @@ class Settler:
         self._slots: list[_Slot] = []
         self._made = 0
 
-    def settle(self, verdicts: Sequence[Verdict], now: float, timeout: float) -> list[Verdict]:
-        """Settle; return what was refused.
+    def settle(
+        self, verdicts: Sequence[Verdict], now: float, timeout: float, taking: Taking | None = None
+    ) -> tuple[list[Verdict], list[Delivery]]:
+        """Settle; return what was refused, and the follow-ups that were taken.
 
         Raises: EncodeError, Unroutable: a record or a follow-up cannot be written; nothing took effect.
         """
@@ -110,9 +126,9 @@ class Settler:
         refused: list[Verdict] = []
         if self._memory in _lost:
             verdicts, refused = self._resolve(verdicts, end)
-        calls = self._calls(verdicts, now, end)
+        calls = self._calls(verdicts, now, end, taking)
         if not calls:
-            return refused
+            return refused, []
         try:
             ready = [self._ready(call) for call in calls]
             answers = self._link.scripts(SETTLE, ready, timeout=end - monotonic())
@@ -120,13 +136,13 @@ class Settler:
             self._remember(calls)
             raise
         for call, answer in zip(calls, answers, strict=True):
-            refused += _numbered(call.verdicts, answer)
+            refused += _numbered(call.verdicts, answer.partition(b";")[0])
         self._slots += [call.slot for call in calls]
-        return refused
+        return refused, _taken(calls[0], answers[0])
 
     # -- putting calls together ----------------------------------------------------------------------------
 
-    def _calls(self, verdicts: Sequence[Verdict], now: float, end: float) -> list[_Call]:
+    def _calls(self, verdicts: Sequence[Verdict], now: float, end: float, taking: Taking | None) -> list[_Call]:
         messages = [message for verdict in verdicts for message in verdict.followups]
         messages += [join.message for verdict in verdicts for join in verdict.joins]
         routes: Resolved = {}
@@ -141,7 +157,7 @@ class Settler:
             group = verdict.delivery.queue if self._link.is_cluster and verdict.delivery is not None else ""
             call = open_calls.get(group)
             if call is None or call.full:
-                call = open_calls[group] = _Call(Targets(self._keys), self._slot())
+                call = open_calls[group] = _Call(Targets(self._keys), self._slot(), taking=None if done else taking)
                 done.append(call)
             call.verdicts.append(verdict)
             self._add(call, verdict, now, routes)
@@ -165,7 +181,7 @@ class Settler:
             row = self.rows(record)
             arguments += row
             call.size += len(row.payload)
-        triples = list(self._triples(call.targets, verdict.followups, now, routes)) if verdict.followups else ()
+        triples = list(self._triples(call, verdict.followups, now, routes)) if verdict.followups else ()
         arguments.append(len(triples))
         for triple in triples:
             arguments += triple
@@ -188,13 +204,17 @@ class Settler:
         call.arguments += [join_key(id_, prefix) for id_ in verdict.closes]
 
     def _triples(
-        self, targets: Targets, messages: Iterable[Message], now: float, routes: Resolved
+        self, call: _Call, messages: Iterable[Message], now: float, routes: Resolved
     ) -> Iterable[tuple[int, Argument, bytes]]:
+        own = call.taking.queues if call.taking is not None else ()
         for message in messages:
             raw, route = seal(message, now), _route(message, routes)
             due, step = waiting_until(message), self._keys.step(message.priority)
             for queue in route.queues:
-                yield targets.number(queue, step), due, raw
+                offered = due == "" and message.due is None and queue in own
+                if offered:
+                    call.offered.append((queue, step, raw))
+                yield call.targets.number(queue, step), "!" if offered else due, raw
             if route.channel is not None:
                 yield 0, route.channel, raw
 
@@ -202,6 +222,11 @@ class Settler:
         targets = call.targets
         queues = [self._keys.queue(name) for name in call.queues]
         keys = [self._answer(call), *[queue.main for queue in queues], *targets.keys]
+        taking: list[Argument] = [0]
+        if call.taking is not None and call.offered:
+            own = call.taking
+            taking = [5, self._leases.connection, self._leases.microseconds, own.nonce, own.limit, own.revoked]
+            keys += [key for name in own.queues for key in self._keys.queue(name).lists]
         arguments: list[Argument] = [
             self._leases.holder,
             call.slot.sequence,
@@ -209,6 +234,7 @@ class Settler:
             len(targets.keys),
             _REMEMBERED_MILLISECONDS,
             self._keys.lists,
+            *taking,
             *[queue.base for queue in queues],
             *targets.bases,
             *targets.steps,
@@ -253,7 +279,7 @@ class Settler:
             if call not in answers:
                 arguments = (lost.sequence, _REMEMBERED_MILLISECONDS)
                 said = self._link.script(RESOLVE, [lost.answer], arguments, timeout=end - monotonic())
-                answers[call] = None if said is None else set(said.decode().split(","))
+                answers[call] = None if said is None else set(said.decode().partition(";")[0].split(","))
         left: list[Verdict] = []
         refused: list[Verdict] = []
         for verdict in verdicts:
@@ -289,3 +315,18 @@ def _action(verdict: Verdict, queue: int, tag: Any) -> tuple[Argument, ...]:
 def _numbered(verdicts: Sequence[Verdict], answer: bytes) -> list[Verdict]:
     """Return the verdicts whose numbers the script named."""
     return [verdicts[int(number)] for number in answer.split(b",")] if answer else []
+
+
+def _taken(call: _Call, answer: bytes) -> list[Delivery]:
+    """Return the follow-ups that the script has taken, as a take would have brought them."""
+    _, _, said = answer.decode().partition(";")
+    if not said or call.taking is None:
+        return []
+    stamp, _, numbers = said.partition(";")
+    found: list[Delivery] = []
+    for place, number in enumerate(numbers.split(",")):
+        queue, step, raw = call.offered[int(number)]
+        tag = f"{stamp}{place:04d}{step}.{call.taking.nonce}"
+        message, _ = open_envelope(raw, queue)
+        found.append(Delivery(message=message, queue=queue, tag=tag, deliveries=1, unrevoked=True))
+    return found

@@ -71,8 +71,12 @@ class Taker:
                 break
         return Taken(deliveries, min(waits, default=None), again=again and not deliveries)
 
+    def nonce(self) -> str:
+        """Return what tells one taking from every other."""
+        return self._start + format(next(self._nonces), "x")
+
     def _take(self, bell: Bell, queues: Sequence[QueueKeys], limit: int, timeout: float) -> Taken:
-        nonce = self._start + format(next(self._nonces), "x")
+        nonce = self.nonce()
         keys = [key for queue in queues for key in queue.watched]
         args: list[Argument] = [
             self._leases.holder,

@@ -42,7 +42,7 @@ from celeriac_redis.publication import Publisher
 from celeriac_redis.records import KEY_PREFIX, Row, row_of
 from celeriac_redis.results import RedisResultStore
 from celeriac_redis.routes import Routes
-from celeriac_redis.settlement import Settler
+from celeriac_redis.settlement import Settler, Taking
 from celeriac_redis.taking import Taker
 
 __all__ = ["RedisClusterTransport", "RedisTransport"]
@@ -133,7 +133,8 @@ class _Transport(Transport, Declares, Leases, Inspects, KeepsLetters):
         return []
 
     def _settle(self, verdicts: Sequence[Verdict], timeout: float) -> list[Verdict]:
-        return self._settler.settle(verdicts, self.clock.time(), timeout)
+        refused, _ = self._settler.settle(verdicts, self.clock.time(), timeout)
+        return refused
 
     def _wake(self) -> None:
         self._woken.set()
@@ -199,6 +200,14 @@ class RedisTransport(_Transport, Commits, ChecksRevocations):
         self._settler.rows = results.row
         self._settler.join_prefix = results.option["global_keyprefix"]
         return True
+
+    def _settle_and_take(
+        self, verdicts: Sequence[Verdict], queues: Sequence[str], limit: int, timeout: float
+    ) -> tuple[list[Verdict], list[Delivery]]:
+        taking = None
+        if self._taker.revoked:  # else nobody would know whether they were
+            taking = Taking(tuple(queues), limit, self._taker.nonce(), self._taker.revoked)
+        return self._settler.settle(verdicts, self.clock.time(), timeout, taking)
 
     def checks_with(self, coordinator: Coordinator, name: str) -> bool:
         if not isinstance(coordinator, RedisCoordinator) or not coordinator.location.same_store(self.location):

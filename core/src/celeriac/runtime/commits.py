@@ -6,19 +6,20 @@ Elsewhere results and parts of joins come first, then what follows, then verdict
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from celeriac.errors import StoreError, Unroutable
-from celeriac.model.message import Message
+from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Action, Outcome, Verdict
 from celeriac.model.request import Request
 from celeriac.runtime.inflight import Held
 from celeriac.spi.results import Joins, ResultStore
 from celeriac.spi.transport import Commits, Transport
 
-__all__ = ["Item", "Stores", "is_outage", "verdict_on"]
+__all__ = ["Item", "Stores", "Taker", "is_outage", "verdict_on"]
 
 
 class Item(Struct, gc=False):
@@ -31,8 +32,25 @@ class Item(Struct, gc=False):
     settled: bool = False
 
 
+class Taker(Protocol):
+    """Who takes messages: what a settlement needs to know to take for it."""
+
+    queues: tuple[str, ...]
+
+    def free(self, settled: int) -> int:
+        """Return how many could run at once when so many runs have been settled."""
+
+    def accept(self, deliveries: Sequence[Delivery]) -> None:
+        """Take in what was taken; never raises."""
+
+
 class Stores:
-    """The connections of one generation; `timeout` is the seconds for each call."""
+    """The connections of one generation; `timeout` is the seconds for each call.
+
+    Where broker and results are one system, what follows a task may be taken as the task is settled: that spares the
+    next step of a chain the way into the broker and out again. Only as much as free slots can run now, so that nothing
+    waits here which another worker could run.
+    """
 
     def __init__(self, transport: Transport, results: ResultStore | None, timeout: float) -> None:
         self.transport = transport
@@ -41,6 +59,9 @@ class Stores:
         self.one_transaction: bool = (
             results is not None and isinstance(transport, Commits) and transport.commits_with(results)
         )
+        self.taker: Taker | None = None
+        """Who takes from this broker, once there is somebody."""
+        self._taken: list[Delivery] = []
 
     def commit(self, batch: list[Item]) -> list[Item]:
         """Write a batch; return what was refused.
@@ -49,10 +70,25 @@ class Stores:
         """
         if not self.one_transaction:
             self._store_first(batch)
-        refused = {
-            id(verdict) for verdict in self.transport.settle([item.verdict for item in batch], timeout=self.timeout)
-        }
+        refused = {id(verdict) for verdict in self._settle(batch)}
         return [item for item in batch if id(item.verdict) in refused] if refused else []
+
+    def _settle(self, batch: list[Item]) -> list[Verdict]:
+        verdicts = [item.verdict for item in batch]
+        taker, transport = self.taker, self.transport
+        if taker is not None and self.one_transaction and isinstance(transport, Commits):
+            free = _room(taker, batch)
+            if free > 0:
+                refused, taken = transport.settle_and_take(verdicts, taker.queues, limit=free, timeout=self.timeout)
+                self._taken += taken
+                return refused
+        return transport.settle(verdicts, timeout=self.timeout)
+
+    def pass_on(self) -> None:
+        """Give what settlements have taken to who takes."""
+        if self._taken and self.taker is not None:
+            taken, self._taken = self._taken, []
+            self.taker.accept(taken)
 
     def _store_first(self, batch: list[Item]) -> None:
         """Store results and parts, then publish what follows; each is taken off its verdict: no try repeats it."""
@@ -83,6 +119,19 @@ class Stores:
         if grows:
             self.results.grow(grows, timeout=self.timeout)
         return self.results.give(parts, timeout=self.timeout) if parts else []
+
+
+def _room(taker: Taker, batch: list[Item]) -> int:
+    """Return how many follow-ups to take: none where there are none, or where something goes back that comes first."""
+    follows, settled = False, 0
+    for item in batch:
+        if item.verdict.action is not Action.ACK:
+            return 0
+        if item.verdict.followups:
+            follows = True
+        if item.held is not None and item.then is None:
+            settled += 1
+    return taker.free(settled) if follows else 0
 
 
 def is_outage(error: Exception) -> bool:

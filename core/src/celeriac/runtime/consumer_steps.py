@@ -272,6 +272,7 @@ class ReceiverStep(Step):
             halted=lambda: worker.stopping,
         )
         if not worker.stopping:
+            boot.get(SETTLER).take_for(receiver)
             receiver.start()
         boot.defer(lambda: receiver.stop(boot.remaining()))
         boot.provide(RECEIVING, receiver)

@@ -4,7 +4,9 @@
    waits to be settled is bounded as well, so that a million messages nobody can run are no memory.
 2. Take a batch from the broker; admit it; hand verdicts to the settler and runs to the pool. While batches bring
    nothing to run (unknown, expired, over their limit) each next one is twice as large; surplus runs go straight back.
-3. A lost connection ends the thread and is reported to the generation.
+3. What a settlement took (the next step of a chain, while a slot is free) goes the same way, in the settler's thread:
+   this one then sleeps through the chain.
+4. A lost connection ends the thread and is reported to the generation.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ class Receiver:
         """How many batches came; what the watchdog looks at."""
         self._generation = generation
         self._transport = transport
-        self._queues = tuple(queues)
+        self.queues: tuple[str, ...] = tuple(queues)
         self._admission = admission
         self._inflight = inflight
         self._prefetch = prefetch
@@ -66,6 +68,8 @@ class Receiver:
         self._halted = halted
         self._ahead = 1
         """By how much more to take than there is room for: what came before was not to be run."""
+        self._taking_in = threading.Lock()
+        """Held while a batch is admitted and submitted."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="celeriac-receiver", daemon=True)
 
@@ -80,6 +84,27 @@ class Receiver:
         if self._thread.ident is not None:
             self._transport.wake()
             self._thread.join(timeout)
+
+    def free(self, settled: int) -> int:
+        """Return how many messages could run at once when `settled` runs have been settled; 0 if that is unclear."""
+        if self._taking_in.locked() or self._ended:
+            return 0
+        return self._prefetch.slots - len(self._inflight) + settled
+
+    def accept(self, deliveries: Sequence[Delivery]) -> None:
+        """Take in what a settlement took; called by the settler, and never raises."""
+        try:
+            self._take_in(deliveries, len(deliveries))
+        except StoreError as error:
+            self._generation.lose(error)
+        except BaseException as error:  # a listener of the user's: SystemExit would end the settler unseen
+            logger.exception("receiver failed", extra={"event": "receiver_failed"})
+            self._generation.lose(error)
+
+    @property
+    def _ended(self) -> bool:
+        """Given up, or told to stop: the next generation, or this one, settles what still comes."""
+        return self._generation.ended or self._stopping.is_set() or self._halted()
 
     def _work(self) -> None:
         try:
@@ -107,11 +132,16 @@ class Receiver:
 
     def _receive(self, room: int) -> None:
         limit = min(room * self._ahead, max(room, LIMIT))
-        deliveries = self._transport.receive(self._queues, limit=limit, timeout=WAIT_SECONDS)
-        if not deliveries:
-            return
-        # Given up, or told to stop, while it waited: the next generation, or this one, settles what it still got.
-        if self._generation.ended or self._stopping.is_set() or self._halted():
+        deliveries = self._transport.receive(self.queues, limit=limit, timeout=WAIT_SECONDS)
+        if deliveries:
+            self._take_in(deliveries, room)
+
+    def _take_in(self, deliveries: Sequence[Delivery], room: int) -> None:
+        with self._taking_in:
+            self._admit(deliveries, room)
+
+    def _admit(self, deliveries: Sequence[Delivery], room: int) -> None:
+        if self._ended:
             self._settler.post([_back(delivery) for delivery in deliveries])
             return
         self.batches += 1

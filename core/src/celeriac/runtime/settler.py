@@ -24,7 +24,7 @@ from celeriac.errors import StoreError
 from celeriac.model.message import Delivery
 from celeriac.model.outcome import Action, Outcome, Verdict
 from celeriac.model.request import Request
-from celeriac.runtime.commits import Item, Stores, is_outage, verdict_on
+from celeriac.runtime.commits import Item, Stores, Taker, is_outage, verdict_on
 from celeriac.runtime.fallbacks import fallbacks
 from celeriac.runtime.inflight import Held, Inflight
 from celeriac.runtime.journal import Journal
@@ -122,6 +122,12 @@ class Settler:
             self._stores = stores
             self._on_lost = on_lost
             self._changed.notify_all()
+
+    def take_for(self, taker: Taker) -> None:
+        """Let settlements over these connections take what follows for `taker`."""
+        with self._changed:
+            if self._stores is not None:
+                self._stores.taker = taker
 
     def detach(self) -> None:
         """Keep what comes until the next `attach`."""
@@ -265,7 +271,10 @@ class Settler:
                 stores, on_lost = self._stores, self._on_lost
             assert stores is not None  # noqa: S101  narrows the type; wait_for saw it
             try:
-                self._settle_all(batch, stores)
+                try:
+                    self._settle_all(batch, stores)
+                finally:
+                    stores.pass_on()
             except StoreError as error:
                 self._keep(stores)
                 on_lost(error)

@@ -182,6 +182,14 @@ class _FaultyCommits(FaultyTransport, Commits):
     def commits_with(self, results: ResultStore) -> bool:
         return bool(self.inner.commits_with(results))
 
+    def _settle_and_take(
+        self, verdicts: Sequence[Verdict], queues: Sequence[str], limit: int, timeout: float
+    ) -> tuple[list[Verdict], list[Delivery]]:
+        refused, taken = self.faults.run(
+            self, "settle", lambda: self.inner.settle_and_take(verdicts, queues, limit=limit, timeout=timeout)
+        )
+        return refused, taken
+
 
 class _FaultyChecksRevocations(FaultyTransport, ChecksRevocations):
     def checks_with(self, coordinator: Coordinator, name: str) -> bool:

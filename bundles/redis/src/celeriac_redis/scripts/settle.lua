@@ -1,12 +1,14 @@
 -- uses: moments returning delaying routing records joins
--- Carry out verdicts, each with its records and follow-ups, in one step. A verdict whose delivery this holder no longer
+-- Carry out verdicts, each with its records and follow-ups, in one step, and take what follows where that is asked for. A verdict whose delivery this holder no longer
 -- holds under a lease in force is refused: nothing of it takes effect.
 --
 -- KEYS  where the answer is remembered, then the main list of each queue that something was taken from, then for each
---       target its list.
+--       target its list, then, where follow-ups may be taken, every list of the queues that this worker takes from.
 -- ARGV  holder, sequence number of this call in its slot, number of queues, number of targets, how long the answer is
 --       remembered in milliseconds, the step of each priority from 0 to 9 and after these digits what every list begins
---       with; what own keys begin with for each queue, then for each target; the step of each
+--       with; 0, or the number 5 and connection, lease in microseconds, nonce, how many follow-ups
+--       to take at the most, and the key of the set of revoked ids;
+--       what own keys begin with for each queue, then for each target; the step of each
 --       target; then the verdicts, each as
 --         action    a: acknowledge, r, u: back to the front, counted or not, R, U: the same after a delay,
 --                   d: to the dead letters, p: to the parked ones, n: there is no delivery
@@ -16,9 +18,11 @@
 --         number of records, each:      key, payload, milliseconds to live or 0, rank
 --                                       (a plus sign behind the number: joins follow at the end)
 --         number of follow-ups, each:   target, moment when it is due in microseconds or '', message
+--                                       ('!' is '' for one that may be taken)
 --                                       or 0, channel, message, for subscribers
 --         number of joins, growths, parts, keys of joins to be closed, and these, if they follow
--- Answer: the numbers of the refused verdicts, from 0, with commas between.
+-- Answer: the numbers of the refused verdicts, from 0, with commas between. If follow-ups were taken, then a semicolon,
+--         the stamp of their fields, a semicolon, and which they are, as numbers from 0 among those that may be.
 -- A call that is repeated, or that comes after `resolve` declared it lost, has no further effect.
 -- Bounded by: the caller, who divides verdicts into calls.
 local answer_key, holder, sequence = KEYS[1], ARGV[1], tonumber(ARGV[2])
@@ -27,7 +31,8 @@ local last, said = (redis.call('GET', answer_key) or '0:'):match('^(%d+):(.*)$')
 if tonumber(last) >= sequence then return said end
 
 local now = clock()
-local first_base, first_target = 6, 6 + queues
+local first_base = 7 + tonumber(ARGV[7])
+local first_target = first_base + queues
 for target = 1, targets do
   local base = ARGV[first_target + target]
   if not (check_kind(KEYS[1 + queues + target], 'list') and check_kind(base .. 'delayed', 'zset')) then
@@ -76,10 +81,35 @@ local function act(action, queue, field, extra)
   return true
 end
 
+-- Take a follow-up instead of putting it on its list; return whether that was done. Only where it could not have been
+-- had otherwise either: nothing waits before it, the connection is the one that takes, and nobody has revoked anything.
+local allowed, offered, taken, stamp = tonumber(ARGV[7]) > 0 and tonumber(ARGV[11]) or 0, -1, {}, nil
+local function take(target, raw)
+  if allowed == 0 then return false end
+  local base = ARGV[first_target + target]
+  if not stamp then
+    -- An error says that this user may not look at the revoked ids: then the worker has to ask the coordinator.
+    if redis.pcall('EXISTS', ARGV[12], unpack(KEYS, 2 + queues + targets)) ~= 0 then allowed = 0 return false end
+    stamp = string.format('%016.0f', now)
+  end
+  local own = redis.call('HMGET', base .. 'lease:' .. holder, 'token', 'connection')
+  local lapses = redis.call('ZSCORE', base .. 'leases', holder)
+  local superseded = own[2] and own[2] ~= ARGV[8]
+  if not own[1] or superseded or (lapses and tonumber(lapses) <= now) then allowed = 0 return false end
+  if not lapses then redis.call('ZADD', base .. 'leases', now + tonumber(ARGV[9]), holder) end
+  local field = string.format('%s%04d%s.%s', stamp, #taken, ARGV[first_target + targets + target], ARGV[10])
+  redis.call('HSET', base .. 'held:' .. holder, field, raw)
+  taken[#taken + 1] = offered
+  allowed = allowed - 1
+  return true
+end
+
 -- Read past one follow-up, publishing it if `wanted`; return where the next thing is.
 local function follow(at, wanted)
   local target, due, raw = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
-  if wanted then
+  local offer = due == '!'
+  if offer then due, offered = '', offered + 1 end
+  if wanted and not (offer and take(target, raw)) then
     if target == 0 then
       redis.call('PUBLISH', due, raw)
     elseif due == '' or tonumber(due) <= now then
@@ -177,5 +207,6 @@ for queue = 1, queues do
 end
 
 said = table.concat(refused, ',')
+if #taken > 0 then said = said .. ';' .. stamp .. ';' .. table.concat(taken, ',') end
 redis.call('SET', answer_key, ARGV[2] .. ':' .. said, 'PX', ARGV[5])
 return said

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -205,37 +205,42 @@ def test_closing_the_app_deletes_its_queue_and_using_it_again_makes_one(app, add
         assert add.delay(1, 2).get(PATIENCE) == 3
 
 
-def test_the_queue_of_a_client_that_ends_is_deleted_and_that_of_one_that_is_killed_expires(place):
-    names = set()
-    clients = []
-    for _ in range(2):
-        client = subprocess.Popen(
-            [sys.executable, "-c", CLIENT, place.url, "once"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        names.add(client.stdout.readline().strip())
-        clients.append(client)
+@pytest.fixture
+def client(place):
+    """Give a function that starts a process which asks for results and ends when it is written to."""
+    with ExitStack() as stack:
+
+        def start(how: str) -> subprocess.Popen[str]:
+            command = [sys.executable, "-c", CLIENT, place.url, how]
+            pipe = subprocess.PIPE
+            return stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
+
+        yield start
+
+
+def test_the_queue_of_a_client_that_ends_is_deleted_and_that_of_one_that_is_killed_expires(client, place):
+    killed, ended = client("once"), client("once")
+    names = {each.stdout.readline().strip() for each in (killed, ended)}
     assert place.queues() == names
 
-    clients[0].send_signal(signal.SIGKILL)
-    clients[0].wait(PATIENCE)
-    clients[1].communicate("\n", timeout=PATIENCE)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(PATIENCE)
+    ended.communicate("\n", timeout=PATIENCE)
     left = place.queues()
     until(lambda: place.queues() == set())
 
-    assert clients[1].returncode == 0
+    assert ended.returncode == 0
     assert len(left) <= 1  # that of the killed one, until it expires
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_the_child_of_a_fork_has_a_queue_of_its_own(place):
-    client = subprocess.Popen(
-        [sys.executable, "-c", CLIENT, place.url, "fork"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    names = {client.stdout.readline().strip() for _ in range(2)}
+def test_the_child_of_a_fork_has_a_queue_of_its_own(client, place):
+    forking = client("fork")
+    names = {forking.stdout.readline().strip() for _ in range(2)}
 
     assert len(names) == 2
     assert place.queues() == names
-    client.communicate("\n\n", timeout=PATIENCE)
+    forking.communicate("\n\n", timeout=PATIENCE)
     until(lambda: place.queues() == set())
 
 

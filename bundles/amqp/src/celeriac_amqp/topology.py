@@ -66,9 +66,14 @@ class Topology:
         """Create queues with their exchanges and bindings. Raises: ConfigurationError."""
         end = monotonic() + timeout
         for queue in queues:
-            self._declare_queue(queue, end)
+            arguments = queue_arguments(queue, queue_type=self._queue_type, max_priority=self._max_priority)
+            self._declare_queue(queue, arguments, end)
             if queue.exchange is not None and queue.exchange.name:
                 self._declare_binding(queue, queue.exchange, end)
+                if queue.exchange.type != "direct" and arguments.get("x-queue-type") == "quorum":
+                    # To these Celery's clients send what is delayed by the ladder, and leave that to workers to make.
+                    self._ladder.make(end - monotonic())
+                    self._ladder.bind(queue.name, queue.key, end - monotonic())
             with self._lock:
                 self._queues[queue.name] = queue
                 self._there.add(queue.name)
@@ -99,8 +104,7 @@ class Topology:
             bindings = list(self._bindings.get(exchange, ()))
         return sorted({queue for queue, type_, key in bindings if binding_matches(type_, key, routing_key)})
 
-    def _declare_queue(self, queue: Queue, end: float) -> None:
-        arguments = queue_arguments(queue, queue_type=self._queue_type, max_priority=self._max_priority)
+    def _declare_queue(self, queue: Queue, arguments: dict[str, Any], end: float) -> None:
         step: dict[str, Any] = {
             "queue": queue.name,
             "durable": queue.durable,

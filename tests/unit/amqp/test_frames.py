@@ -160,9 +160,24 @@ def test_no_bytes_make_anything_but_events_or_one_error(data: bytes) -> None:
         (b"\x01\0\0\xff\xff\xff\xff\0", "not AMQP"),
         (b"SSH-2.0-OpenSSH", "not AMQP"),
         (frame(3, 5, b"nobody's"), "belongs to no message"),
+        (frame(1, 5, b"\0\x3c") + frame(8, 0, b""), "not AMQP"),
+        (method(5, DELIVER) + frame(2, 5, b"\0\x3c\0\0" + bytes(8)) + frame(8, 0, bytes(8)), "belongs to no message"),
         (method(5, DELIVER) + frame(2, 5, b"\0\x3c\0\0" + bytes(7) + b"\x01\0\0") + frame(3, 5, b"ab"), "longer"),
     ],
 )
 def test_what_is_not_amqp_is_an_error_that_says_what_it_looks_like(data: bytes, words: str) -> None:
     with pytest.raises(Garbled, match=words):
         a_parser().feed(data)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_frame_that_does_not_end_where_it_says_is_an_error(place: int) -> None:
+    data = bytearray(deliver(5, b"c", 1, b"\0\0", b"body"))
+    ends, at = [], 0
+    while at < len(data):
+        at += int.from_bytes(data[at + 3 : at + 7], "big") + 8
+        ends.append(at - 1)
+    data[ends[place]] = 0
+
+    with pytest.raises(Garbled, match="not AMQP"):
+        a_parser().feed(bytes(data))

@@ -92,6 +92,8 @@ class Parser:
                 if kind != 8:
                     events.append((channel, -kind, data[at + 7 : end - 1], b"", b""))
             elif kind == 1:
+                if size < 4:
+                    raise _garbled(data, at)
                 number = _method(data, at + 7)[0]
                 if number not in _CONTENT:
                     events.append((channel, number, data[at + 11 : end - 1], b"", b""))
@@ -104,6 +106,7 @@ class Parser:
                         if (
                             also == 2
                             and same == channel
+                            and more >= 14
                             and after <= size_of_all
                             and data[body - 1] == 0xCE
                             and (not length or _frame(data, body) == (3, channel, length))

@@ -19,15 +19,12 @@ from celeriac_amqp.frames import (
     DELIVER,
     QOS,
     Incoming,
-    Properties,
     acks,
     method,
-    properties_of,
     short,
 )
 from celeriac_amqp.link import Link
 from celeriac_amqp.parser import Event
-from celeriac_amqp.tables import BadTable, Reader
 
 __all__ = ["Consumer"]
 
@@ -37,7 +34,6 @@ _ANSWER_SECONDS: Final = 15.0
 _UNASKED_SECONDS: Final = 1.0
 """A queue that no take has named for so long is consumed no more."""
 _LARGEST_WINDOW: Final = 65535
-_NO_PROPERTIES: Final = Properties()
 _tag = struct.Struct(">Q").unpack_from
 _NOT_FOUND: Final = 404
 
@@ -142,7 +138,7 @@ class Consumer:
         self._names = itertools.count(1)
         self._floor = 1
         self._woken = False
-        self._reader = Reader()
+        self._reader = link.codec.reader()
         self._closed = False
 
     def take(self, queues: Sequence[str], *, limit: int, timeout: float) -> list[Incoming]:
@@ -200,30 +196,10 @@ class Consumer:
         taken: list[Incoming] = []
         for queue in queues:
             waiting = self._waiting.get(queue)
-            while waiting and len(taken) < limit:
-                taken.append(self._incoming(queue, waiting.popleft()))
+            if waiting and len(taken) < limit:
+                count = min(len(waiting), limit - len(taken))
+                taken += self._reader.read(queue, [waiting.popleft() for _ in range(count)])
         return taken
-
-    def _incoming(self, queue: str, event: Event) -> Incoming:
-        arguments = event[2]
-        at = 1 + arguments[0]
-        end = at + 10 + arguments[at + 9]
-        malformed = None
-        try:
-            properties, headers = properties_of(event[3], self._reader)
-        except BadTable as error:
-            properties, headers, malformed = _NO_PROPERTIES, {}, str(error)
-        return Incoming(
-            queue=queue,
-            exchange=arguments[at + 10 : end].decode("utf-8", "backslashreplace"),
-            routing_key=arguments[end + 1 :].decode("utf-8", "backslashreplace"),
-            redelivered=bool(arguments[at + 8] & 1),
-            properties=properties,
-            headers=headers,
-            body=event[4],
-            tag=_tag(arguments, at)[0],
-            malformed=malformed,
-        )
 
     # Subscriptions.
 

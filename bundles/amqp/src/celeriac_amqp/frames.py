@@ -6,6 +6,7 @@ Source: AMQP 0-9-1, sections 4.2.3 to 4.2.6 (frames), and its class `basic`.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ __all__ = [
     "DELIVER",
     "HEARTBEAT",
     "NACK",
+    "PIECE_BYTES",
     "QOS",
     "RETURN",
     "Composer",
@@ -50,6 +52,8 @@ _PUBLISH: Final = 60 << 16 | 40
 _OVERHEAD: Final = 8
 """Bytes of a frame beside what it carries."""
 _REMEMBERED: Final = 512
+PIECE_BYTES: Final = 1 << 20
+"""Sent in one piece. Between two of them confirms are read, so that they do not pile up on the way."""
 
 _method = struct.Struct(">BHII").pack
 _head = struct.Struct(">BHIHHQH").pack
@@ -142,6 +146,26 @@ class Composer:
         self._most = frame_max - _OVERHEAD if frame_max else 1 << 31
         self._publish: dict[tuple[str, str, bool], bytes] = {}
         self._shorts: dict[str, bytes] = {}
+
+    def compose_all(self, messages: Sequence[Outgoing], mandatory: bool) -> list[bytes]:
+        """Return the frames of all messages in pieces of about `PIECE_BYTES`, each of which ends with a message.
+
+        Raises: BadTable: one of them cannot be sent as it is; it says why.
+        """
+        pieces: list[bytes] = []
+        frames: list[bytes] = []
+        size = 0
+        for message in messages:
+            frame = self.compose(message, mandatory)
+            frames.append(frame)
+            size += len(frame)
+            if size >= PIECE_BYTES:
+                pieces.append(b"".join(frames))
+                frames.clear()
+                size = 0
+        if frames:
+            pieces.append(b"".join(frames))
+        return pieces
 
     def compose(self, message: Outgoing, mandatory: bool) -> bytes:
         """Return the frames of a message. Raises: BadTable: it cannot be sent as it is; it says why."""

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from celeriac_amqp.codec import PYTHON, Codec
 from celeriac_amqp.dialing import Driver, connection_closed, refusal, server_error
 from celeriac_amqp.failures import DeadlineExceeded, LinkLost
 from celeriac_amqp.frames import CLOSE, CLOSED, HEARTBEAT, method
 from celeriac_amqp.heart import HEART
-from celeriac_amqp.parser import Garbled, Parser
+from celeriac_amqp.parser import Garbled
 from celeriac_amqp.pump import Pump
 from celeriac_amqp.wire import Wire
 
@@ -42,9 +43,10 @@ class Link:
     thread reads for all: see `Pump`. A thread of the process sends heartbeats, and reads what comes while nobody waits.
     """
 
-    def __init__(self, location: Location, *, name: str) -> None:
+    def __init__(self, location: Location, *, name: str, codec: Codec = PYTHON) -> None:
         self.location: Location = location
         self.name: str = name
+        self.codec: Codec = codec
         self.blocked: str | None = None
         """Why the server takes nothing that is published at present; None when it does."""
         self.heartbeat_seconds: float = 0.0
@@ -61,7 +63,7 @@ class Link:
 
     def _begin(self) -> None:
         """Make everything that belongs to the attempt on one host."""
-        self._parser = Parser()
+        self._parser = self.codec.parser()
         self._pump = Pump(self._arrived, self._current_loss, self.fail)
         self._driver = Driver(self._adopt, self._once, lambda data: self.write(data, self._end))
 

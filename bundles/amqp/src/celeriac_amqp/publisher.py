@@ -9,8 +9,9 @@ from time import monotonic
 from typing import Final
 
 from celeriac_amqp.channel import Channel
+from celeriac_amqp.codec import Composes
 from celeriac_amqp.failures import ChannelClosed, DeadlineExceeded, Nacked
-from celeriac_amqp.frames import ACK, NACK, RETURN, Composer, Outgoing, method, properties_of
+from celeriac_amqp.frames import ACK, NACK, RETURN, Outgoing, method, properties_of
 from celeriac_amqp.link import Link
 from celeriac_amqp.parser import Event
 from celeriac_amqp.tables import BadTable, Reader
@@ -19,8 +20,6 @@ __all__ = ["Publisher"]
 
 _CONFIRM: Final = 85 << 16 | 10
 _CONFIRMED: Final = 85 << 16 | 11
-_SLICE_BYTES: Final = 1 << 20
-"""Sent in one piece. Between two of them confirms are read, so that they do not pile up on the way."""
 
 
 class _Batch:
@@ -89,13 +88,13 @@ class _Confirming(Channel):
         self.next_tag = 1
         self.books = threading.Lock()
         self.batches: deque[_Batch] = deque()
-        self.composer: Composer
+        self.composer: Composes
         self._reader = Reader()
 
     def start(self, end: float) -> None:
         self.open(end)
         self.call(method(self.number, _CONFIRM, b"\0"), _CONFIRMED, end)
-        self.composer = Composer(self.number, self.link.frame_max)
+        self.composer = self.link.codec.composer(self.number, self.link.frame_max)
 
     def pushed(self, event: Event) -> bool:
         number, arguments = event[1], event[2]
@@ -192,15 +191,14 @@ class Publisher:
             raise DeadlineExceeded("others were publishing all the time; nothing was sent", sent=False)
         try:
             channel = self._open_channel(end)
-            compose = channel.composer.compose
             # All of it before the first byte leaves: a message that cannot be written must not tear the batch.
-            frames = [compose(message, mandatory) for message in messages]
+            pieces = channel.composer.compose_all(messages, mandatory)
             batch = _Batch(messages if tracked else (), channel.next_tag)
             if tracked:
                 with channel.books:
                     channel.batches.append(batch)
             channel.next_tag += len(messages)
-            self._write(channel, frames, batch, end)
+            self._write(channel, pieces, batch, len(messages), end)
             return channel, batch
         finally:
             self._sending.release()
@@ -216,25 +214,23 @@ class Publisher:
             self._channel = channel
         return channel
 
-    def _write(self, channel: _Confirming, frames: list[bytes], batch: _Batch, end: float) -> None:
-        link, begin, size, started = self._link, 0, 0, False
+    def _write(self, channel: _Confirming, pieces: list[bytes], batch: _Batch, count: int, end: float) -> None:
+        link, started = self._link, False
         try:
-            for index, frame in enumerate(frames):
-                size += len(frame)
-                if size >= _SLICE_BYTES or index == len(frames) - 1:
-                    if channel.closed is not None:
-                        return
-                    link.write(b"".join(frames[begin : index + 1]), end)
-                    started, begin, size = True, index + 1, 0
-                    if begin < len(frames):
-                        link.read()
+            for piece in pieces:
+                if started:
+                    link.read()
+                if channel.closed is not None:
+                    return
+                link.write(piece, end)
+                started = True
         except DeadlineExceeded as late:
             # The numbers of what was not sent are lost with the channel.
             self._channel = None
             with channel.books:
                 if batch in channel.batches:
                     channel.batches.remove(batch)
-            raise DeadlineExceeded(self._late(len(batch.open), len(frames)), sent=started) from late
+            raise DeadlineExceeded(self._late(len(batch.open), count), sent=started) from late
 
     def _late(self, count: int, of: int) -> str:
         label, reason = self._link.location.label, self._link.blocked

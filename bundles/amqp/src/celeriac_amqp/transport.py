@@ -19,6 +19,7 @@ from celeriac.spi.service import Context
 from celeriac.spi.transport import Declares, Inspects, KeepsLetters, Letter, LetterKind, QueueDepth, Transport
 from celeriac_amqp import failures
 from celeriac_amqp.asking import Asking
+from celeriac_amqp.codec import PYTHON, Codec
 from celeriac_amqp.consumer import Consumer
 from celeriac_amqp.delays import Ladder
 from celeriac_amqp.failures import ChannelClosed, LinkLost
@@ -58,13 +59,14 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
 
     capabilities = TRANSPORT_CAPABILITIES
     options = TRANSPORT_OPTIONS
+    codec: ClassVar[Codec] = PYTHON
     driver_errors: ClassVar[tuple[type[BaseException], ...]] = (LinkLost, ChannelClosed)
 
     def __init__(self, address: Address, context: Context) -> None:
         super().__init__(address, context)
         self._check_options()
         self.location: Location = locate(address, self.option)
-        self._link = Link(self.location, name=f"celeriac {context.holder} takes")
+        self._link = Link(self.location, name=f"celeriac {context.holder} takes", codec=self.codec)
         asking = Asking(self._link)
         ladder = Ladder(asking, self.option["native_delayed_delivery_queue_type"])
         queue_type, max_priority = self.option["queue_type"], self.option["queue_max_priority"]
@@ -121,7 +123,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
         """Return another open connection."""
         if self._ended:
             raise TransportLost(f"{self.address}: the connection was closed")
-        link = Link(self.location, name=f"celeriac {self.context.holder} publishes")
+        link = Link(self.location, name=f"celeriac {self.context.holder} publishes", codec=self.codec)
         try:
             link.open(max(timeout, 0.0))
         except BaseException:

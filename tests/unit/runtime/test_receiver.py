@@ -184,6 +184,59 @@ def test_what_comes_after_the_end_goes_back_uncounted(receiver, store, slots, se
     assert [delivery.deliveries for delivery in receive(["celery"], 1, 0)] == [1]
 
 
+def test_what_a_settlement_took_is_submitted(receiver, store, slots, inflight):
+    store.put(make_message(id="next"))
+
+    receiver.accept(store.take())
+
+    assert [request.id for request in slots.waiting] == ["next"]
+    assert len(inflight) == 1
+
+
+def test_what_a_settlement_took_goes_back_uncounted_after_the_end(receiver, store, slots, settler, generation):
+    store.put(make_message())
+    taken = store.take()
+    generation.end()
+
+    receiver.accept(taken)
+
+    assert settler.flush(5)
+    assert not slots.waiting
+    assert [delivery.deliveries for delivery in store.take()] == [1]
+
+
+def test_a_pool_that_has_stopped_ends_the_connection_and_not_the_settler(receiver, store, slots, generation, settler):
+    slots.broken = InternalError("stopped")
+    store.put(make_message())
+
+    receiver.accept(store.take())
+
+    assert isinstance(generation.error, InternalError)
+    assert settler.flush(5)
+    assert (store.depth.waiting, store.depth.held) == (1, 0)
+
+
+def test_a_slot_is_free_if_nothing_that_is_held_could_have_it(receiver, hold, prefetch, generation):
+    prefetch.slots = 2
+    assert receiver.free(0) == 2
+    hold(3)
+    assert receiver.free(1) == 0
+    assert receiver.free(2) == 1
+    generation.end()
+    assert receiver.free(2) == 0
+
+
+def test_no_slot_is_free_for_what_follows_while_a_batch_is_admitted(receiver, store, slots):
+    """It may need them all: which is known only afterwards."""
+    seen = []
+    slots.submit = lambda requests: seen.append(receiver.free(0))
+    store.put(make_message())
+
+    receiver.accept(store.take())
+
+    assert seen == [0]
+
+
 def test_a_lost_connection_ends_the_thread_and_is_reported(receiver, faults, generation):
     faults.lose("receive")
 

@@ -1,0 +1,1 @@
+"""Celeriac on RabbitMQ, over the C library rabbitmq-c."""

@@ -1,0 +1,65 @@
+"""Opens rabbitmq-c, and says what to install where it is not.
+
+The module in C declares the library's structs itself, for its binary interface 4, so the library is asked for by that
+number, and is tried on one message before it is relied on.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import ModuleType
+from typing import Final
+
+from celeriac_amqp.frames import Composer, Outgoing, Properties
+
+__all__ = ["open_codec"]
+
+_PLACES: Final = {
+    "darwin": (
+        "librabbitmq.4.dylib",
+        "/opt/homebrew/lib/librabbitmq.4.dylib",
+        "/usr/local/lib/librabbitmq.4.dylib",
+        "/opt/local/lib/librabbitmq.4.dylib",
+    ),
+}
+_USUAL: Final = ("librabbitmq.so.4",)
+_PACKAGES: Final = (
+    "Install it (Debian, Ubuntu: apt install librabbitmq4; Fedora: dnf install librabbitmq; Alpine: apk add "
+    "rabbitmq-c; Arch: pacman -S librabbitmq-c; Homebrew: brew install rabbitmq-c)"
+)
+
+
+@functools.cache
+def open_codec() -> ModuleType:
+    """Return the module in C, with the library open.
+
+    Raises: ImportError: one of the two is missing; it says which, and how to get it.
+    """
+    try:
+        from celeriac_librabbitmq import _codec  # noqa: PLC0415  it need not be there
+    except ImportError as error:
+        raise ImportError(
+            f"celeriac-librabbitmq was installed without its module in C ({error}). Install a C compiler and Python's "
+            "headers (Debian, Ubuntu: apt install gcc python3-dev; Fedora: dnf install gcc python3-devel; macOS: "
+            "xcode-select --install), then run: pip install --force-reinstall --no-deps celeriac-librabbitmq"
+        ) from error
+    problems = []
+    for place in _PLACES.get(sys.platform, _USUAL):
+        try:
+            version = _codec.open_library(place)
+        except OSError as error:
+            problems.append(str(error))
+            continue
+        _try(_codec, place, version)
+        return _codec
+    raise ImportError(f"the C library rabbitmq-c is not installed ({problems[0]}). {_PACKAGES}")
+
+
+def _try(codec: ModuleType, place: str, version: str) -> None:
+    headers = {"text": "ä", "number": 1, "none": None, "list": [1 << 40, 0.5, True], "table": {"raw": b"\xff"}}
+    properties = Properties(content_type="a", priority=1, correlation_id="b", timestamp=2, cluster_id="c")
+    message = Outgoing(exchange="x", routing_key="k", properties=properties, headers=headers, body=b"body")
+    plain = Composer(1, 4096).compose
+    if codec.compose([message], True, 1, 4088, 1, lambda *_: b"") != [plain(message, True)]:
+        raise ImportError(f"{place} (rabbitmq-c {version}) writes messages in another way than versions that are known")

@@ -23,7 +23,7 @@ from celeriac import Celeriac, chain, group
 from celeriac.client.identity import process_id
 from celeriac.testing.app import fresh_url
 from celeriac.testing.worker import start_worker
-from celeriac_amqp.testing import server
+from celeriac_amqp.testing import running_server, server
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -251,3 +251,31 @@ def test_who_asks_for_no_result_makes_no_queue(app, add, place):
         until(lambda: not app.connections.transport().depths(["celery"], timeout=5)[0].waiting)
 
         assert place.queues() == set()
+
+
+def test_a_wait_outlives_a_restart_of_the_server():
+    with (
+        running_server() as node,
+        fresh_url() as broker,
+        Celeriac("rpc", broker=broker, backend=node.url.replace("amqp://", "rpc://"), set_as_current=False) as app,
+    ):
+
+        @app.task
+        def slow():
+            started.set()
+            go.wait(PATIENCE)
+            return "done"
+
+        started, go, found = threading.Event(), threading.Event(), []
+        with start_worker(app):
+            result = slow.delay()
+            waiting = threading.Thread(target=lambda: found.append(result.get(PATIENCE)))
+            waiting.start()
+            started.wait(PATIENCE)
+
+            node.kill()
+            node.start()
+            go.set()
+            waiting.join(PATIENCE)
+
+        assert found == ["done"]

@@ -15,6 +15,10 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 
 
+BUILDS_ON = {"celeriac-librabbitmq": "celeriac-amqp"}
+"""The one plugin that imports another, and why: docs/explanation/decisions/librabbitmq.md."""
+
+
 @dataclass(frozen=True)
 class Import:
     """One import: the full name of the module, where it stands, and when it runs.

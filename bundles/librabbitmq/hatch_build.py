@@ -31,7 +31,7 @@ class CodecHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
-        name = "_codec" + str(sysconfig.get_config_var("EXT_SUFFIX"))
+        name = "native" + str(sysconfig.get_config_var("EXT_SUFFIX"))
         self._folder = tempfile.mkdtemp(prefix="celeriac-librabbitmq-")
         built = Path(self._folder, name)
         try:

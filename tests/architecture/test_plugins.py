@@ -8,7 +8,7 @@ import sys
 from functools import cache
 
 import pytest
-from tree import Distribution, Module, repository
+from tree import BUILDS_ON, Distribution, Module, repository
 
 REPOSITORY = repository()
 PLUGINS = [*REPOSITORY.plugins, *REPOSITORY.bundles]
@@ -50,6 +50,14 @@ def test_a_plugin_imports_celeriac_and_the_standard_library_and_a_bundle_its_own
 
 
 @each_plugin
+def test_no_plugin_depends_on_another_but_the_one_that_only_replaces_a_part_of_it(distribution: Distribution) -> None:
+    required = [re.split(r"[^a-z-]", each, maxsplit=1)[0] for each in distribution.project["dependencies"]]
+    ours = {name for name in required if name.startswith("celeriac")}
+
+    assert ours == {"celeriac-core"} | {other for name, other in BUILDS_ON.items() if name == distribution.name}
+
+
+@each_plugin
 def test_only_testing_py_imports_the_testing_kit(distribution: Distribution) -> None:
     offences = [
         f"{module.shown}:{imported.line}"
@@ -66,6 +74,8 @@ def test_importing_the_declarations_imports_no_driver(distribution: Distribution
     modules = {module.name: module for module in distribution.modules}
     declarations = modules.get(f"{distribution.import_name}.plugin")  # one that only adds hooks has none
     waiting, seen = [declarations] if declarations else [], set[str]()
+    # The declarations of the one below import no driver either: they are checked themselves.
+    below = BUILDS_ON.get(distribution.name, "").replace("-", "_") + ".plugin."
     drivers = []
 
     while waiting:
@@ -75,7 +85,9 @@ def test_importing_the_declarations_imports_no_driver(distribution: Distribution
             root = imported.module.split(".")[0]
             if imported.when == "load" and root == distribution.import_name:
                 waiting += [home for home in homes(imported.module, modules) if home.name not in seen]
-            elif imported.when == "load" and root != "celeriac" and root not in sys.stdlib_module_names:
+            elif imported.when != "load" or root == "celeriac" or imported.module.startswith(below):
+                continue
+            elif root not in sys.stdlib_module_names:
                 drivers.append(f"{module.shown}:{imported.line} imports {imported.module}")
 
     assert not drivers, "\n".join(drivers)

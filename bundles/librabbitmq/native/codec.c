@@ -733,9 +733,9 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_codec", NULL, -1, functions, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "native", NULL, -1, functions, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__codec(void) {
+PyMODINIT_FUNC PyInit_native(void) {
     for (int i = 0; i < FIELDS; i++)
         if ((names[i] = PyUnicode_InternFromString(fields[i].name)) == NULL) return NULL;
     n_exchange = PyUnicode_InternFromString("exchange");

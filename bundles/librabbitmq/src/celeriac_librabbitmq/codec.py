@@ -20,7 +20,7 @@ from celeriac_librabbitmq.library import open_codec
 
 __all__ = ["NATIVE"]
 
-_codec: Final = open_codec()
+_native: Final = open_codec()
 _OVERHEAD: Final = 8
 
 
@@ -53,10 +53,10 @@ class _Parser:
             data = b"".join(self._chunks)
             self._chunks.clear()
         events: list[Event] = []
-        at, odd, self._needed = _codec.parse(data, 0, self.ours, self._plain.frame_max, events)
+        at, odd, self._needed = _native.parse(data, 0, self.ours, self._plain.frame_max, events)
         while odd:
             events += self._plain.feed(data[at:odd])
-            at, odd, self._needed = _codec.parse(data, odd, self.ours, self._plain.frame_max, events)
+            at, odd, self._needed = _native.parse(data, odd, self.ours, self._plain.frame_max, events)
         self._held = len(data) - at
         if self._held:
             self._chunks.append(data[at:])
@@ -77,7 +77,8 @@ class _Composer:
         self._most = frame_max - _OVERHEAD if frame_max else 1 << 31
 
     def compose_all(self, messages: Sequence[Outgoing], mandatory: bool) -> list[bytes]:
-        return _codec.compose(messages, mandatory, self._channel, self._most, PIECE_BYTES, self._plain)
+        pieces: list[bytes] = _native.compose(messages, mandatory, self._channel, self._most, PIECE_BYTES, self._plain)
+        return pieces
 
 
 class _Reader:
@@ -89,7 +90,8 @@ class _Reader:
         self._plain = DeliveryReader().read_one
 
     def read(self, queue: str, events: list[Event]) -> list[Incoming]:
-        return _codec.read(queue, events, Incoming, Properties, self._plain)
+        found: list[Incoming] = _native.read(queue, events, Incoming, Properties, self._plain)
+        return found
 
 
 NATIVE: Final[Codec] = codec.Codec(parser=_Parser, composer=_Composer, reader=_Reader)

@@ -37,7 +37,7 @@ def open_codec() -> ModuleType:
     Raises: ImportError: one of the two is missing; it says which, and how to get it.
     """
     try:
-        from celeriac_librabbitmq import _codec  # noqa: PLC0415  it need not be there
+        from celeriac_librabbitmq import native  # noqa: PLC0415  it need not be there
     except ImportError as error:
         raise ImportError(
             f"celeriac-librabbitmq was installed without its module in C ({error}). Install a C compiler and Python's "
@@ -47,12 +47,12 @@ def open_codec() -> ModuleType:
     problems = []
     for place in _PLACES.get(sys.platform, _USUAL):
         try:
-            version = _codec.open_library(place)
+            version = native.open_library(place)
         except OSError as error:
             problems.append(str(error))
             continue
-        _try(_codec, place, version)
-        return _codec
+        _try(native, place, version)
+        return native
     raise ImportError(f"the C library rabbitmq-c is not installed ({problems[0]}). {_PACKAGES}")
 
 

@@ -19,7 +19,7 @@ from celeriac.model.message import Message
 from celeriac_amqp.delays import DELIVERY_EXCHANGE, without_delay
 from celeriac_amqp.frames import Incoming, Outgoing, Properties
 
-__all__ = ["DELIVERIES", "LETTER_HEADERS", "Reading", "read", "write"]
+__all__ = ["DELIVERIES", "LETTER_HEADERS", "OWN_HEADERS", "Reading", "read", "write"]
 
 DELIVERIES: Final = "x-celeriac-deliveries"
 """How often the message was taken before this copy of it was made."""
@@ -31,12 +31,12 @@ EXPIRES: Final = "x-celeriac-expires"
 PROPERTIES: Final = "x-celeriac-properties"
 """Properties that AMQP has no place for, or that RabbitMQ would refuse or act on in a copy."""
 LETTER_HEADERS: Final = ("x-celeriac-letter", "x-celeriac-reason", "x-celeriac-queue", "x-celeriac-moment")
+OWN_HEADERS: Final = (DELIVERIES, EXCHANGE, ROUTING_KEY, EXPIRES, PROPERTIES, *LETTER_HEADERS)
 
 _COUNT: Final = "x-delivery-count"
 """How often a quorum queue has delivered the message before, without an acknowledgement."""
 _HIDDEN: Final = frozenset(
-    {DELIVERIES, EXCHANGE, ROUTING_KEY, EXPIRES, PROPERTIES, *LETTER_HEADERS}
-    | {_COUNT, "x-acquired-count", "x-death", "x-opt-deaths"}
+    {*OWN_HEADERS, _COUNT, "x-acquired-count", "x-death", "x-opt-deaths"}
     | {f"x-{which}-death-{what}" for which in ("first", "last") for what in ("exchange", "queue", "reason")}
 )
 _TEXTS: Final = (

@@ -22,6 +22,7 @@ _numbers = itertools.count(1)
 def folder_options(folder: str | Path) -> dict[str, Any]:
     """Return the options of kombu for a broker in `folder`, which looks for messages every few milliseconds."""
     queues = str(Path(folder) / "queues")
+    Path(queues).mkdir()
     return {
         "data_folder_in": queues,
         "data_folder_out": queues,

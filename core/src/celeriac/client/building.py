@@ -17,6 +17,7 @@ from celeriac.client.serialization import compress
 from celeriac.errors import EncodeError
 from celeriac.model.message import Message
 from celeriac.model.protocol import task_headers
+from celeriac.model.steps import Steps
 from celeriac.model.wireform import signatures
 from celeriac.spi.serializer import Serializer
 
@@ -177,12 +178,7 @@ class Call:
             self.app.codecs.serializer(options["serializer"]) if "serializer" in options else template.serializer
         )
         headers = self._headers(task_id, eta, expires)
-        body = encode_body(
-            serializer,
-            [self.args, self.kwargs, self._embed()],
-            template.name,
-            self.app.conf.task_max_body_bytes,
-        )
+        body = self._body(serializer, self.app.conf.task_max_body_bytes)
         compression = options.get("compression", template.compression)
         if compression:
             body, headers["compression"] = compress(body, compression)
@@ -235,6 +231,26 @@ class Call:
         if not isinstance(priority, int) or not 0 <= priority <= 255:
             raise ValueError(f"{self.template.name}: priority must be 0 to 255, not {priority!r}.")
         return priority
+
+    def _body(self, serializer: Serializer, limit: int) -> bytes:
+        """Return the bytes of the body, with the later steps of a chain as they are where they were written before."""
+        chain = self.options.get("chain")
+        written = chain.written(serializer.content_type) if isinstance(chain, Steps) and serializer.joins else None
+        if written is None:
+            return encode_body(serializer, [self.args, self.kwargs, self._embed()], self.template.name, limit)
+        options, dumps = self.options, serializer.dumps
+        chord = options.get("chord")
+        data = b'[%b,%b,{"callbacks":%b,"errbacks":%b,"chain":%b,"chord":%b}]' % (
+            dumps(self.args),
+            dumps(self.kwargs),
+            dumps(signatures(options.get("link"))),
+            dumps(signatures(options.get("link_error"))),
+            written,
+            dumps(dict(chord) if chord else None),
+        )
+        if len(data) > limit:
+            raise _too_large(self.template.name, len(data), limit)
+        return data
 
     def _embed(self) -> dict[str, Any]:
         options = self.options

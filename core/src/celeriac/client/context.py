@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from celeriac.model.protocol import Embed, TaskHeaders
+from celeriac.model.steps import Steps
 
 if TYPE_CHECKING:
     from celeriac.client.result import AsyncResult
@@ -48,7 +49,10 @@ class _Embedded:
         self.name = name
 
     def __get__(self, context: Context | None, owner: type | None = None) -> Any:
-        return self if context is None else getattr(context.embed, self.name)
+        if context is None:
+            return self
+        value = getattr(context.embed, self.name)
+        return value.all() if isinstance(value, Steps) else value
 
 
 class Context:

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from celeriac.errors import InvalidMessage
 
-__all__ = ["Embed", "TaskHeaders", "check_body", "check_headers", "moment_from_text", "task_headers"]
+__all__ = ["Embed", "TaskHeaders", "WrittenEmbed", "check_body", "check_headers", "moment_from_text", "task_headers"]
 
 REPR_LIMIT = 1024
 """How many characters of `argsrepr` and `kwargsrepr` travel."""
@@ -52,13 +52,19 @@ class TaskHeaders(Struct, frozen=True, kw_only=True, gc=False):
 class Embed(Struct, frozen=True, kw_only=True, gc=False):
     """The third part of the body: what is to happen after the task. Signatures are in their wire form.
 
-    `chain` is reversed: its last element is the next step.
+    `chain` is reversed: its last element is the next step. It may be `Steps`, which are read where somebody looks.
     """
 
     callbacks: list[dict[str, Any]] | None = None
     errbacks: list[dict[str, Any]] | None = None
-    chain: list[dict[str, Any]] | None = None
+    chain: Sequence[dict[str, Any]] | None = None
     chord: dict[str, Any] | None = None
+
+
+class WrittenEmbed(Embed, frozen=True, kw_only=True, gc=False):
+    """The same as read from JSON at first, the steps of the chain as they were written."""
+
+    chain: list[msgspec.Raw] | None = None  # type: ignore[assignment]  # of `written_steps` an `Embed` is made
 
 
 NO_EMBED = Embed()

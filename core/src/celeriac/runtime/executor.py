@@ -24,8 +24,9 @@ from celeriac.client.canvas.planning import JOIN_TASK
 from celeriac.client.context import Run, pop, push
 from celeriac.errors import DecodeError, MessageError
 from celeriac.model.outcome import Action, Outcome
-from celeriac.model.protocol import Embed, TaskHeaders, check_body, check_headers
+from celeriac.model.protocol import Embed, TaskHeaders, WrittenEmbed, check_body, check_headers
 from celeriac.model.record import REJECTED, SUCCESS
+from celeriac.model.steps import Steps
 from celeriac.runtime.coroutines import CoroutineRunner
 from celeriac.runtime.ending import Ending, overridden
 from celeriac.runtime.failures import Failures
@@ -45,6 +46,7 @@ __all__ = ["Executor", "TaskRun", "rebuilt"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 Body = tuple[list[Any], dict[str, Any], Embed]
+WrittenBody = tuple[list[Any], dict[str, Any], WrittenEmbed]
 
 
 class Executor:
@@ -113,13 +115,14 @@ class BodyReader:
         if self._readers is None:
             accepted = self._codecs.accepted(self._accept)
             self._readers = {
-                name: each.reader(Body)  # type: ignore[arg-type]  # an alias, which is no class but serves as one
+                name: each.reader(WrittenBody if each.joins else Body)  # type: ignore[arg-type]  # aliases, which serve
                 for name, each in accepted.items()
             }
         reader = self._readers.get(message.content_type)
         if reader is not None and message.content_encoding == "utf-8" and not headers.compression:
             try:
-                return reader(message.body)
+                body = reader(message.body)
+                return body if body[2].chain is None else self._stepped(body, message.content_type)
             except DecodeError:
                 pass
         return check_body(
@@ -131,6 +134,19 @@ class BodyReader:
                 compression=headers.compression,
             )
         )
+
+    def _stepped(self, body: Body, content_type: str) -> Body:
+        """Return a body whose chain can be read; one that was not read as written is returned as it is.
+
+        Raises: DecodeError: a step is none.
+        """
+        args, kwargs, embed = body
+        if not isinstance(embed, WrittenEmbed) or not embed.chain:
+            return body
+        steps = Steps(embed.chain, self._codecs.accepted(self._accept)[content_type].loads, content_type)
+        steps.check()
+        chained = Embed(callbacks=embed.callbacks, errbacks=embed.errbacks, chain=steps, chord=embed.chord)
+        return args, kwargs, chained
 
 
 class TaskRun(Ending):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac.client.canvas.planning import NOTHING, Follow, Plan, Planner
 from celeriac.model.signature import Signature
+from celeriac.model.steps import Steps
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
@@ -33,8 +34,8 @@ def after_success(app: Celeriac, context: Context, embed: Embed, value: Any) -> 
     for callback in embed.callbacks or ():
         _plan(planner, callback, value, NOTHING)
     if embed.chain:
-        *rest, step = embed.chain
-        _plan(planner, step, value, Follow(chain=tuple(rest)))
+        rest, step = embed.chain.split() if isinstance(embed.chain, Steps) else (embed.chain[:-1], embed.chain[-1])
+        _plan(planner, step, value, Follow(chain=rest))
     return planner.plan
 
 

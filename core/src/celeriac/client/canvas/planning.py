@@ -62,7 +62,7 @@ SLICE = 10_000
 class Follow(Struct, frozen=True, kw_only=True):
     """What comes after a signature: steps in the wire's order, the next one last, or the join that it is a part of."""
 
-    chain: tuple[Mapping[str, Any], ...] = ()
+    chain: Sequence[Mapping[str, Any]] = ()
     chord: Mapping[str, Any] | None = None
     group_id: str | None = None
     group_index: int | None = None

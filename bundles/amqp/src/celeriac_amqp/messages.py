@@ -10,6 +10,7 @@ Source: kombu 5, `kombu/transport/pyamqp.py` (`prepare_message`, `Message`); doc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from msgspec import Struct
@@ -56,7 +57,14 @@ _KNOWN: Final = frozenset(_TEXTS + _NUMBERS)
 _RISKY: Final = frozenset({"user_id", "expiration"})
 """Of a copy: RabbitMQ refuses another user's name, and would count the time to live from the start."""
 
+_OTHERS: Final = tuple(sorted(_KNOWN - _OWN))
+_NO_OTHERS: Final = (None,) * len(_OTHERS)
+_others = attrgetter(*_OTHERS)
+
 _PERSISTENT: Final = 2
+_SHORT_BYTES: Final = 255
+"""What AMQP calls a short string is no longer."""
+_SURELY_SHORT: Final = _SHORT_BYTES // 4
 _NO_TYPE: Final = "application/data"
 """What kombu calls bytes of which nothing is said."""
 
@@ -108,14 +116,16 @@ def read(incoming: Incoming) -> Reading:
 
 def _properties(found: Properties) -> dict[str, Any]:
     properties: dict[str, Any] = {}
-    for name in ("correlation_id", "reply_to", "delivery_mode"):
-        value = getattr(found, name)
-        if value is not None:
-            properties[name] = value
-    for name in _KNOWN - _OWN:
-        value = getattr(found, name)
-        if value is not None:
-            properties[name] = value
+    # Those of a task one by one, for speed; the others only if there is one.
+    if found.correlation_id is not None:
+        properties["correlation_id"] = found.correlation_id
+    if found.reply_to is not None:
+        properties["reply_to"] = found.reply_to
+    if found.delivery_mode is not None:
+        properties["delivery_mode"] = found.delivery_mode
+    others = _others(found)
+    if others != _NO_OTHERS:
+        properties.update((name, value) for name, value in zip(_OTHERS, others, strict=True) if value is not None)
     return properties
 
 
@@ -139,7 +149,7 @@ def write(
     """
     to = message.exchange if exchange is None else exchange
     key = message.routing_key if routing_key is None else routing_key
-    if len(key.encode()) > 255 or len(to.encode()) > 255:
+    if (len(key) > _SURELY_SHORT and len(key.encode()) > _SHORT_BYTES) or len(to.encode()) > _SHORT_BYTES:
         raise EncodeError(f"RabbitMQ takes names and routing keys of up to 255 bytes; {key or to!r} is longer.")
     headers = message.headers
     properties, odd = message.properties, None
@@ -165,6 +175,21 @@ def write(
 
 
 def _written(message: Message, properties: Mapping[str, Any]) -> Properties:
+    correlation_id, reply_to = properties.get("correlation_id"), properties.get("reply_to")
+    mode = properties.get("delivery_mode", _PERSISTENT)
+    if _OWN.issuperset(properties) and (
+        (correlation_id is None or isinstance(correlation_id, str))
+        and (reply_to is None or isinstance(reply_to, str))
+        and isinstance(mode, int)
+    ):
+        return Properties(
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            delivery_mode=mode,
+            priority=min(message.priority, 255) or None,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+        )
     for name, value in properties.items():
         wanted = str if name in _TEXTS else int
         if value is not None and not isinstance(value, wanted):

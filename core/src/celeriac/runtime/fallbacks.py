@@ -29,7 +29,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 def fallbacks(item: Item, error: Exception, failures: Failures | None) -> Iterator[Item]:
     """Yield what to settle instead of `item`, which could not be written for this error, in order."""
     reason = plain_text(f"settling failed: {safe_repr(error)}")
-    bare = replace(item.verdict, action=Action.DEAD, reason=reason, followups=())
+    bare = replace(item.verdict, action=Action.DEAD, reason=reason, delay=0.0, followups=())
     yield replace(item, verdict=bare)
     if bare.records and item.held is not None and failures is not None:
         request = item.held.request

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 pytest.importorskip("celeriac_kombu.transport")
 pytest.importorskip("sqlalchemy")
@@ -80,6 +82,10 @@ def app(place: Place, tmp_path: Path) -> Iterator[Celeriac]:
             raise self.retry(countdown=0, max_retries=9)
         return int(self.request.retries)
 
+    @app.task(name="later", shared=False, bind=True)
+    def later(self: Any, x: int, y: int) -> None:
+        raise self.retry(countdown=60)
+
     yield app
     app.close()
 
@@ -116,6 +122,29 @@ class Workers:
 
         with running(app, pool="threads", concurrency=1):
             assert [result.get(timeout=SECONDS) for result in rest] == list(range(10))
+
+    def test_what_would_have_to_wait_is_put_aside_whole(self, app: Celeriac, place: Place) -> None:
+        later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        for name, task_id in (("later", "foreign"), ("add", "eta")):
+            message = app.publisher.build(name, (1, 2), task_id=task_id, task=app.tasks[name])
+            eta = {"eta": later} if name == "add" else {}
+            app.connections.transport().publish([replace(message, headers={**message.headers, **eta})], timeout=SECONDS)
+        found: dict[str, Message] = {}
+
+        def both_came() -> bool:
+            taken = dead.receive(["celeriac.dead"], limit=9, timeout=0.1)
+            found.update({str(one.message.headers["id"]): one.message for one in taken})
+            return len(found) == 2
+
+        dead = place.transport()
+        dead.open(timeout=20)
+        try:
+            with running(app, pool="threads", concurrency=1):
+                eventually(both_came, "two dead letters", 20)
+        finally:
+            dead.close()
+        assert found["eta"].headers["eta"] == later
+        assert found["eta"].body == found["foreign"].body != b""
 
     def test_what_a_killed_worker_held_is_there_as_the_transport_promises(self, place: Place) -> None:
         transport = place.transport()

@@ -190,6 +190,7 @@ def test_what_cannot_be_decoded_is_a_dead_letter_with_its_bytes(connect: Connect
     incoming.malformed = "unknown field type"
 
     assert transport._sorted([incoming]) == []
+    transport._replace_uncopied()
 
     (letter,) = transport.letters("dead", limit=10, timeout=TIMEOUT)
     assert (letter.queue, letter.message.body) == ("q", b"???")

@@ -99,7 +99,8 @@ class Letters:
         kinds = LETTER_QUEUES if kind is None else (kind,)
         found: list[Letter] = []
         for each in kinds:
-            with self._taken(each, end) as (letters, _):
+            # The oldest are in front, so the first page need not see the others.
+            with self._taken(each, end, limit if after is None else None) as (letters, _):
                 found += letters.values()
         found.sort(key=lambda letter: letter.id)
         return [letter for letter in found if after is None or letter.id > after][:limit]
@@ -126,12 +127,13 @@ class Letters:
 
     @contextmanager
     def _taken(
-        self, kind: LetterKind, end: float
+        self, kind: LetterKind, end: float, most: int | None = None
     ) -> Iterator[tuple[dict[int, Letter], Callable[[Collection[int]], object]]]:
-        """Take every letter of a kind, by delivery tag; in the end, those that were not acknowledged return."""
+        """Take letters of a kind, by delivery tag; in the end, those that were not acknowledged return."""
         queue = LETTER_QUEUES[kind]
         with self._lock:
-            count = self._waiting(queue, end)
+            there = self._waiting(queue, end)
+            count = there if most is None else min(there, most)
             if not count:
                 yield {}, _nothing
                 return
@@ -155,7 +157,7 @@ class Letters:
                 link.close()
             # A quorum queue learns a moment later that the connection is gone.
             soon = min(end, monotonic() + _RETURN_SECONDS)
-            while self._waiting(queue, end) < len(letters) - len(gone) and monotonic() < soon:
+            while self._waiting(queue, end) < there - len(gone) and monotonic() < soon:
                 sleep(0.01)
 
     def _waiting(self, queue: str, end: float) -> int:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, ClassVar, Final
 
-from celeriac.errors import DeadlineExceeded, InvalidSetting, StoreError, TransportLost, Unsupported
+from celeriac.errors import DeadlineExceeded, InvalidSetting, StoreError, StoreFull, TransportLost, Unsupported
 from celeriac.kernel import plugins
 from celeriac.model.address import Address
 from celeriac.model.message import Delivery, Message
@@ -22,7 +22,7 @@ from celeriac_amqp.asking import Asking
 from celeriac_amqp.codec import PYTHON, Codec
 from celeriac_amqp.consumer import Consumer
 from celeriac_amqp.delays import Ladder
-from celeriac_amqp.failures import ChannelClosed, LinkLost
+from celeriac_amqp.failures import ChannelClosed, LinkLost, QueueMissing
 from celeriac_amqp.frames import Incoming, Outgoing
 from celeriac_amqp.inspection import Inspection
 from celeriac_amqp.letters import Letters, undecodable
@@ -41,6 +41,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 _ANSWER_SECONDS: Final = 15.0
 """How long a declaration or a copy may take, however short the time-out of `receive`: a poll may be 0."""
 _CLOSE_SECONDS: Final = 2.0
+_AGAIN_SECONDS: Final = 5.0
+"""How long copies may take, and how long to wait where RabbitMQ took none."""
 _SURPLUS_SECONDS: Final = 1.0
 """After how long without a `receive` what was pushed goes back, so that others can have it."""
 
@@ -60,7 +62,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
     capabilities = TRANSPORT_CAPABILITIES
     options = TRANSPORT_OPTIONS
     codec: ClassVar[Codec] = PYTHON
-    driver_errors: ClassVar[tuple[type[BaseException], ...]] = (LinkLost, ChannelClosed)
+    driver_errors: ClassVar[tuple[type[BaseException], ...]] = (LinkLost, ChannelClosed, QueueMissing)
 
     def __init__(self, address: Address, context: Context) -> None:
         super().__init__(address, context)
@@ -91,6 +93,8 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
             virtual_host=self.location.virtual_host,
         )
         self._receiving = threading.Lock()
+        self._uncopied: dict[int, Incoming] = {}
+        self._copied = monotonic()
         self._received = monotonic()
         self._closing = threading.Event()
         self._opened = False
@@ -165,6 +169,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
             while True:
                 taken = self._consumer.take(queues, limit=limit, timeout=max(end - monotonic(), 0.0))
                 found = self._sorted(taken)
+                self._replace_uncopied()
                 if found or not taken:
                     return found
         finally:
@@ -172,6 +177,9 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
             self._receiving.release()
 
     def _settle(self, verdicts: Sequence[Verdict], timeout: float) -> list[Verdict]:
+        if self._link.lost:
+            # What was held is at its queue again; a copy of it would be one too many.
+            raise TransportLost(f"{self.address}: the connection broke, and what was held has gone back")
         return self._settlement.settle(verdicts, timeout)
 
     def _wake(self) -> None:
@@ -192,8 +200,6 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
     def _sorted(self, taken: Sequence[Incoming]) -> list[Delivery]:
         """Return what can be handed out; make copies of the rest."""
         found: list[Delivery] = []
-        copies: list[Outgoing] = []
-        done: list[int] = []
         for incoming in taken:
             if incoming.malformed is None:
                 reading = read(incoming)
@@ -207,11 +213,21 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
                         )
                     )
                     continue
-            copies.append(self._copy(incoming))
-            done.append(incoming.tag)
-        if copies:
-            self._exchange(copies, done, monotonic() + _ANSWER_SECONDS)
+            self._uncopied[incoming.tag] = incoming
+            self._copied = 0.0
         return found
+
+    def _replace_uncopied(self) -> None:
+        """Put copies in the place of what cannot be handed out; if RabbitMQ takes none now, try again later."""
+        if self._uncopied and monotonic() - self._copied > _AGAIN_SECONDS:
+            self._copied = monotonic()
+            try:
+                copies = [self._copy(each) for each in self._uncopied.values()]
+                self._exchange(copies, self._uncopied, monotonic() + _AGAIN_SECONDS)
+            except (StoreFull, DeadlineExceeded, failures.DeadlineExceeded) as error:
+                logger.warning("redelivered messages stay held: %s", error, extra={"event": "uncopied"})
+            else:
+                self._uncopied.clear()
 
     def _copy(self, incoming: Incoming) -> Outgoing:
         """Return the copy of a delivery nobody has seen: with its count, or as a dead letter."""

@@ -50,6 +50,9 @@ typedef struct {
     uint64_t timestamp;
     Bytes type, user_id, app_id, cluster_id;
 } Basic;
+#if UINTPTR_MAX == UINT64_MAX
+_Static_assert(sizeof(Value) == 24 && sizeof(Entry) == 40 && sizeof(Basic) == 200, "the structs are not rabbitmq-c's");
+#endif
 /* Twice the size that it has. */
 typedef struct { void *opaque[16]; } Pool;
 
@@ -175,31 +178,33 @@ static int add_event(PyObject *events, uint16_t channel, long number, PyObject *
 static int64_t content_size(const uint8_t *p, uint64_t left, uint16_t channel, uint64_t most) {
     if (left >= 1 && p[0] != HEADER) return 0;
     if (left >= 3 && get16(p + 1) != channel) return 0;
+    if (left >= 7 && (get32(p + 3) < 14 || get32(p + 3) > most)) return 0;
     if (left < 19) return -19;
-    uint64_t head = get32(p + 3), body = get64(p + 11);
-    if (head < 14 || head > most || body > most) return 0;
-    uint64_t middle = head + 8, end = body ? middle + body + 8 : middle;
-    if (left >= middle && p[middle - 1] != 0xCE) return 0;
-    if (body && left >= middle + 7) {
+    uint64_t body = get64(p + 11), middle = (uint64_t)get32(p + 3) + 8, end = middle;
+    if (body > most || (left >= middle && p[middle - 1] != 0xCE)) return 0;
+    if (body) {
         const uint8_t *q = p + middle;
-        if (q[0] != BODY || get16(q + 1) != channel || get32(q + 3) != body) return 0;
+        if (left > middle && q[0] != BODY) return 0;
+        if (left >= middle + 7 && (get16(q + 1) != channel || get32(q + 3) != body)) return 0;
+        end += body + 8;
     }
     if (left < end) return -(int64_t)end;
     return p[end - 1] == 0xCE ? (int64_t)end : 0;
 }
 
-/* parse(data, at, ours, most, events) -> (at, odd, needed): append what is whole. `odd` is the end of what Python has to
-   look at, or 0; `needed` is how many bytes from `at` make the next frame or message whole. */
+/* parse(data, at, ours, unfinished, most, events) -> (at, odd, needed): append what is whole. `odd` is the end of what
+   Python has to look at, or 0; `needed` is how many bytes from `at` make the next frame or message whole. */
 static PyObject *parse(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
-    if (count != 5 || !PyBytes_Check(args[0]) || !PyAnySet_Check(args[2]) || !PyList_Check(args[4]))
-        return PyErr_Format(PyExc_TypeError, "parse(data, at, ours, most, events)");
+    if (count != 6 || !PyBytes_Check(args[0]) || !PyAnySet_Check(args[2]) || !PyDict_Check(args[3]) || !PyList_Check(args[5]))
+        return PyErr_Format(PyExc_TypeError, "parse(data, at, ours, unfinished, most, events)");
     const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(args[0]);
     uint64_t size = (uint64_t)PyBytes_GET_SIZE(args[0]), at = PyLong_AsUnsignedLongLong(args[1]), odd = 0, needed = 0;
-    uint64_t most = PyLong_AsUnsignedLongLong(args[3]);
+    uint64_t most = PyLong_AsUnsignedLongLong(args[4]);
+    PyObject *events = args[5];
     if (PyErr_Occurred()) return NULL;
     long last = -1;
-    int mine = 0;
+    int mine = 0, unfinished = 0;
     while (at < size) {
         const uint8_t *p = data + at;
         uint64_t left = size - at;
@@ -223,25 +228,26 @@ static PyObject *parse(PyObject *self, PyObject *const *args, Py_ssize_t count) 
         if (channel != last) {
             PyObject *number = PyLong_FromLong(channel);
             mine = number == NULL ? -1 : PySet_Contains(args[2], number);
+            unfinished = number == NULL ? -1 : PyDict_Contains(args[3], number);
             Py_XDECREF(number);
-            if (mine < 0) return NULL;
+            if (mine < 0 || unfinished < 0) return NULL;
             last = channel;
         }
         if (kind == HEARTBEAT) {
             at += whole;
         } else if (!mine) {
-            if (add_event(args[4], channel, -(long)kind, bytes_of(p + 7, length), bytes_of(p, 0), bytes_of(p, 0)) < 0)
+            if (add_event(events, channel, -(long)kind, bytes_of(p + 7, length), bytes_of(p, 0), bytes_of(p, 0)) < 0)
                 return NULL;
             at += whole;
         } else if (kind != METHOD || length < 4) {
-            odd = at + whole;
+            odd = kind == METHOD ? size : at + whole;
             break;
         } else {
             uint32_t number = get32(p + 7);
             PyObject *head = NULL, *body = NULL;
             uint64_t content = 0;
             if (number == DELIVER || number == RETURN) {
-                int64_t found = content_size(p + whole, left - whole, channel, most);
+                int64_t found = unfinished ? 0 : content_size(p + whole, left - whole, channel, most);
                 if (found == 0) odd = at + whole;
                 if (found < 0) needed = whole + (uint64_t)-found;
                 if (found <= 0) break;
@@ -254,7 +260,7 @@ static PyObject *parse(PyObject *self, PyObject *const *args, Py_ssize_t count) 
                 head = bytes_of(p, 0);
                 body = bytes_of(p, 0);
             }
-            if (add_event(args[4], channel, (long)number, bytes_of(p + 11, length - 4), head, body) < 0) return NULL;
+            if (add_event(events, channel, (long)number, bytes_of(p + 11, length - 4), head, body) < 0) return NULL;
             at += whole + content;
         }
     }

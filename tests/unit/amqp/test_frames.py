@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from amqp.basic_message import Message
+from amqp_messages import HEADERS, PROPERTIES
 from amqp_peer import deliver, frame, method
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,15 +13,6 @@ from hypothesis import strategies as st
 from celeriac_amqp.frames import DELIVER, Composer, Outgoing, Properties, properties_of
 from celeriac_amqp.parser import Event, Garbled, Parser
 from celeriac_amqp.tables import BadTable, Reader
-
-SHORT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-OCTET = st.none() | st.integers(0, 255)
-PROPERTIES = st.builds(
-    Properties, content_type=SHORT, content_encoding=SHORT, delivery_mode=OCTET, priority=OCTET, correlation_id=SHORT,
-    reply_to=SHORT, expiration=SHORT, message_id=SHORT, timestamp=st.none() | st.integers(0, 1 << 40), type=SHORT,
-    user_id=SHORT, app_id=SHORT, cluster_id=SHORT,
-)  # fmt: skip
-HEADERS = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), st.integers(0, 9), max_size=3)
 
 
 def frames_of(data: bytes) -> list[tuple[int, bytes]]:

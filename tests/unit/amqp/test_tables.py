@@ -6,25 +6,11 @@ from typing import Any
 
 import pytest
 from amqp.serialization import dumps, loads
+from amqp_messages import TABLES, TEXT, VALUES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac_amqp.tables import BadTable, Reader, decode, encode
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | TEXT
-    | st.integers(-(1 << 63), (1 << 63) - 1)
-    | st.floats(allow_nan=False)
-    | st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)).map(lambda at: at.replace(microsecond=0, tzinfo=UTC))
-    | st.integers(-(1 << 31) + 1, (1 << 31) - 1).map(lambda number: Decimal(number).scaleb(-3))
-)
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=8
-)
-TABLES = st.dictionaries(TEXT, VALUES, max_size=8)
 
 
 def read(data: bytes) -> dict[str, Any]:

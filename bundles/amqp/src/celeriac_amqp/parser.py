@@ -43,7 +43,7 @@ class Parser:
     comes in many reads is put together once.
     """
 
-    __slots__ = ("_chunks", "_held", "_needed", "_partial", "frame_max", "ours")
+    __slots__ = ("_chunks", "_held", "_needed", "frame_max", "ours", "unfinished")
 
     def __init__(self) -> None:
         self.ours: set[int] = set()
@@ -51,7 +51,8 @@ class Parser:
         self._chunks: list[bytes] = []
         self._held = 0
         self._needed = 0
-        self._partial: dict[int, _Partial] = {}
+        self.unfinished: dict[int, _Partial] = {}
+        """Messages of which more frames are to come, by channel."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what is complete with these bytes. Raises: Garbled."""
@@ -97,6 +98,8 @@ class Parser:
                 number = _method(data, at + 7)[0]
                 if number not in _CONTENT:
                     events.append((channel, number, data[at + 11 : end - 1], b"", b""))
+                elif channel in self.unfinished:
+                    raise Garbled("a message began before the one before had ended")
                 else:
                     arguments = data[at + 11 : end - 1]
                     if size_of_all - end >= 30:
@@ -116,14 +119,14 @@ class Parser:
                             events.append((channel, number, arguments, data[end + 7 : body - 1], content))
                             at = after
                             continue
-                    self._partial[channel] = _Partial(number, arguments, b"", -1, [])
+                    self.unfinished[channel] = _Partial(number, arguments, b"", -1, [])
             elif kind != 8:
                 self._more(kind, channel, data[at + 7 : end - 1], events)
             at = end
 
     def _more(self, kind: int, channel: int, payload: bytes, events: list[Event]) -> None:
         """Add a header or body frame to the message that it belongs to."""
-        partial = self._partial.pop(channel, None)
+        partial = self.unfinished.pop(channel, None)
         if partial is None and kind == 3 and not payload:
             return  # after the header of an empty body nothing need come, but may
         if partial is None or kind != (2 if partial.left < 0 else 3) or (kind == 2 and len(payload) < 14):
@@ -136,14 +139,14 @@ class Parser:
         if partial.left < 0:
             raise Garbled("the body of a message is longer than its header says")
         if partial.left:
-            self._partial[channel] = partial
+            self.unfinished[channel] = partial
         else:
             events.append((channel, partial.method, partial.arguments, partial.head, b"".join(partial.parts)))
 
     def forget(self, channel: int) -> None:
         """Stop collecting for a channel that was closed."""
         self.ours.discard(channel)
-        self._partial.pop(channel, None)
+        self.unfinished.pop(channel, None)
 
 
 def _garbled(data: bytes, at: int) -> Garbled:

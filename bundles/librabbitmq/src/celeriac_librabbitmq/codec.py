@@ -53,10 +53,14 @@ class _Parser:
             data = b"".join(self._chunks)
             self._chunks.clear()
         events: list[Event] = []
-        at, odd, self._needed = _native.parse(data, 0, self.ours, self._plain.frame_max, events)
-        while odd:
-            events += self._plain.feed(data[at:odd])
-            at, odd, self._needed = _native.parse(data, odd, self.ours, self._plain.frame_max, events)
+        plain = self._plain
+        at = 0
+        while True:
+            at, odd, self._needed = _native.parse(data, at, self.ours, plain.unfinished, plain.frame_max, events)
+            if not odd:
+                break
+            events += plain.feed(data[at:odd])
+            at = odd
         self._held = len(data) - at
         if self._held:
             self._chunks.append(data[at:])

@@ -1,12 +1,13 @@
 """Opens rabbitmq-c, and says what to install where it is not.
 
 The module in C declares the library's structs itself, for its binary interface 4, so the library is asked for by that
-number, and is tried on one message before it is relied on.
+number, and is tried on one message before it is relied on. `CELERIAC_LIBRABBITMQ` names its file where it is elsewhere.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from types import ModuleType
 from typing import Final
@@ -26,7 +27,8 @@ _PLACES: Final = {
 _USUAL: Final = ("librabbitmq.so.4",)
 _PACKAGES: Final = (
     "Install it (Debian, Ubuntu: apt install librabbitmq4; Fedora: dnf install librabbitmq; Alpine: apk add "
-    "rabbitmq-c; Arch: pacman -S librabbitmq-c; Homebrew: brew install rabbitmq-c)"
+    "rabbitmq-c; Arch: pacman -S librabbitmq-c; Homebrew: brew install rabbitmq-c), or name its file in the variable "
+    "CELERIAC_LIBRABBITMQ"
 )
 
 
@@ -45,7 +47,8 @@ def open_codec() -> ModuleType:
             "xcode-select --install), then run: pip install --force-reinstall --no-deps celeriac-librabbitmq"
         ) from error
     problems = []
-    for place in _PLACES.get(sys.platform, _USUAL):
+    named = os.environ.get("CELERIAC_LIBRABBITMQ")
+    for place in (named,) if named else _PLACES.get(sys.platform, _USUAL):
         try:
             version = native.open_library(place)
         except OSError as error:

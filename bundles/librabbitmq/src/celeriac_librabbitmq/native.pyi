@@ -1,12 +1,15 @@
 # What native/codec.c holds; it says there how the functions behave.
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from celeriac_amqp.frames import Incoming, Outgoing, Properties
 from celeriac_amqp.parser import Event
 
 def open_library(path: str, /) -> str: ...
-def parse(data: bytes, at: int, ours: set[int], most: int, events: list[Event], /) -> tuple[int, int, int]: ...
+def parse(
+    data: bytes, at: int, ours: set[int], unfinished: dict[int, Any], most: int, events: list[Event], /
+) -> tuple[int, int, int]: ...
 def read(
     queue: str,
     events: list[Event],

@@ -238,15 +238,17 @@ class Call:
         written = chain.written(serializer.content_type) if isinstance(chain, Steps) and serializer.joins else None
         if written is None:
             return encode_body(serializer, [self.args, self.kwargs, self._embed()], self.template.name, limit)
-        options, dumps = self.options, serializer.dumps
+        options, kwargs = self.options, self.kwargs
+        links = [signatures(options.get("link")), signatures(options.get("link_error"))]
         chord = options.get("chord")
+        callbacks, errbacks, join = (serializer.dumps(each) if each else b"null" for each in (*links, chord))
         data = b'[%b,%b,{"callbacks":%b,"errbacks":%b,"chain":%b,"chord":%b}]' % (
-            dumps(self.args),
-            dumps(self.kwargs),
-            dumps(signatures(options.get("link"))),
-            dumps(signatures(options.get("link_error"))),
+            serializer.dumps(self.args),
+            serializer.dumps(kwargs) if kwargs else b"{}",
+            callbacks,
+            errbacks,
             written,
-            dumps(dict(chord) if chord else None),
+            join,
         )
         if len(data) > limit:
             raise _too_large(self.template.name, len(data), limit)

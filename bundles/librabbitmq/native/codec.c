@@ -173,21 +173,25 @@ static int add_event(PyObject *events, uint16_t channel, long number, PyObject *
     return failed ? -1 : 0;
 }
 
-/* See whether a header and one body frame follow at `p`. Return the size of both; 0: others follow; -n: n are needed to
-   see it, or to have them whole. */
+/* See whether a header and one body frame follow at `p`. Return the size of both; 0: others follow; -n: n bytes have to be
+   there to know more. */
 static int64_t content_size(const uint8_t *p, uint64_t left, uint16_t channel, uint64_t most) {
-    if (left >= 1 && p[0] != HEADER) return 0;
-    if (left >= 3 && get16(p + 1) != channel) return 0;
-    if (left >= 7 && (get32(p + 3) < 14 || get32(p + 3) > most)) return 0;
+    if (left < 1) return -1;
+    if (p[0] != HEADER) return 0;
+    if (left < 3) return -3;
+    if (get16(p + 1) != channel) return 0;
+    if (left < 7) return -7;
+    if (get32(p + 3) < 14 || get32(p + 3) > most) return 0;
     if (left < 19) return -19;
-    uint64_t body = get64(p + 11), middle = (uint64_t)get32(p + 3) + 8, end = middle;
-    if (body > most || (left >= middle && p[middle - 1] != 0xCE)) return 0;
-    if (body) {
-        const uint8_t *q = p + middle;
-        if (left > middle && q[0] != BODY) return 0;
-        if (left >= middle + 7 && (get16(q + 1) != channel || get32(q + 3) != body)) return 0;
-        end += body + 8;
-    }
+    uint64_t body = get64(p + 11), middle = (uint64_t)get32(p + 3) + 8, end = middle + body + 8;
+    if (body > most) return 0;
+    if (left < middle) return -(int64_t)middle;
+    if (p[middle - 1] != 0xCE) return 0;
+    if (body == 0) return (int64_t)middle;
+    if (left < middle + 1) return -(int64_t)(middle + 1);
+    if (p[middle] != BODY) return 0;
+    if (left < middle + 7) return -(int64_t)(middle + 7);
+    if (get16(p + middle + 1) != channel || get32(p + middle + 3) != body) return 0;
     if (left < end) return -(int64_t)end;
     return p[end - 1] == 0xCE ? (int64_t)end : 0;
 }

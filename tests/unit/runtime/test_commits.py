@@ -55,7 +55,7 @@ def test_what_follows_is_taken_for_who_has_a_free_slot_and_given_when_all_is_set
 
     assert stores.commit([item(held, followups=(make_message(id="next"),))]) == []
 
-    assert stores.taker.settled == [1]
+    assert stores.taker.settled[-1] == 1
     assert store.transport.inner.asked == [(("celeriac.joins", "celery"), 1)]
     assert stores.taker.accepted == []
     stores.pass_on()
@@ -83,6 +83,17 @@ def test_nothing_is_taken_where_it_would_be_of_no_use(stores, store, hold, free,
 
     assert store.transport.inner.asked == []
     assert store.depth.waiting == len(fields)
+
+
+def test_only_runs_that_end_free_their_slots(stores, store, hold):
+    stores.taker = Taker(free=1)
+    first, second = hold(2)
+    acknowledged = Item(Verdict(delivery=second.delivery), second, then=lambda _: None)
+    refused = Item(Verdict(delivery=None))
+
+    stores.commit([item(first, followups=(make_message(id="next"),)), acknowledged, refused])
+
+    assert stores.taker.settled[-1] == 1
 
 
 def test_nothing_is_taken_while_nobody_takes(stores, store, hold):

@@ -124,6 +124,8 @@ class Stores:
 def _room(taker: Taker, batch: list[Item]) -> int:
     """Return how many follow-ups to take: none where there are none, or where something goes back that comes first."""
     follows, settled = False, 0
+    if taker.free(len(batch)) <= 0:  # most batches are many of many: not worth looking through
+        return 0
     for item in batch:
         if item.verdict.action is not Action.ACK:
             return 0

@@ -266,6 +266,8 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
                     idle = monotonic() - self._received
                     if idle > _SURPLUS_SECONDS and any(self._consumer.waiting().values()):
                         self._hand_back(monotonic() + _ANSWER_SECONDS)
+                except LinkLost:
+                    return  # it has gone back already; whoever receives is told
                 finally:
                     self._receiving.release()
 

@@ -19,7 +19,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = "src/celeriac_librabbitmq"
-SOURCE = "native/codec.c"
+SOURCES = "native"
 
 
 class NotBuilt(Exception):
@@ -35,7 +35,7 @@ class CodecHook(BuildHookInterface):  # type: ignore[type-arg]
         self._folder = tempfile.mkdtemp(prefix="celeriac-librabbitmq-")
         built = Path(self._folder, name)
         try:
-            compile_module(root / SOURCE, built)
+            compile_module(root / SOURCES, built)
         except NotBuilt as problem:
             self.app.display_warning(f"celeriac-librabbitmq is built without its module in C: {problem}")
             return
@@ -54,15 +54,16 @@ class CodecHook(BuildHookInterface):  # type: ignore[type-arg]
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def compile_module(source: Path, target: Path) -> None:
-    """Compile one file of C to a module of this Python. Raises: NotBuilt."""
+def compile_module(folder: Path, target: Path) -> None:
+    """Compile the C in a folder to a module of this Python. Raises: NotBuilt."""
     if sys.platform == "win32":
         raise NotBuilt("on Windows only amqp:// is offered")
     include = sysconfig.get_path("include")
     if not Path(include, "Python.h").is_file():
         raise NotBuilt(f"the headers of Python are not in {include} (Debian: python3-dev, Fedora: python3-devel)")
     flags = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
-    rest = [*flags, "-fPIC", "-O2", f"-I{include}", str(source), "-o", str(target)]
+    sources = sorted(map(str, folder.glob("*.c")))
+    rest = [*flags, "-fPIC", "-O2", "-fvisibility=hidden", f"-I{include}", *sources, "-o", str(target)]
     rest += [] if sys.platform == "darwin" else ["-ldl"]
     said = "no C compiler was found"
     for compiler in compilers():

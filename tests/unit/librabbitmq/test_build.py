@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 import sysconfig
 import types
@@ -38,8 +39,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A copy of the bundle with the source in C, but without anything compiled."""
-    (tmp_path / "native").mkdir()
-    (tmp_path / "native" / "codec.c").write_bytes((BUNDLE / "native" / "codec.c").read_bytes())
+    shutil.copytree(BUNDLE / "native", tmp_path / "native")
     (tmp_path / "src" / "celeriac_librabbitmq").mkdir(parents=True)
     return tmp_path
 
@@ -78,7 +78,7 @@ def test_without_the_headers_of_python_the_module_is_left_out(
 
 
 def test_what_a_compiler_refuses_is_left_out_and_its_words_are_given(build: dict[str, Any], root: Path) -> None:
-    (root / "native" / "codec.c").write_text("#error this is not for you\n")
+    (root / "native" / "module.c").write_text("#error this is not for you\n")
 
     data, said = built(build, root, "standard")
 

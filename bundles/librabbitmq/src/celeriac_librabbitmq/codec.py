@@ -1,6 +1,6 @@
 """The codec of which the common part is done in C, and the rest by the codec in Python.
 
-1. `native/codec.c` tells frames apart, reads and writes them in batches, and has rabbitmq-c read and write properties
+1. the C in `native/` tells frames apart, reads and writes them in batches, and has rabbitmq-c read and write properties
    and headers.
 2. It does what it is sure of. Whatever else there may be (content in several frames, moments and decimals in headers,
    tables nested deeply or broken, what cannot be sent) it hands to the codec in Python, whose answers and errors those

@@ -44,7 +44,8 @@ def open_codec() -> ModuleType:
         raise ImportError(
             f"celeriac-librabbitmq was installed without its module in C ({error}). Install a C compiler and Python's "
             "headers (Debian, Ubuntu: apt install gcc python3-dev; Fedora: dnf install gcc python3-devel; macOS: "
-            "xcode-select --install), then run: pip install --force-reinstall --no-deps celeriac-librabbitmq"
+            "xcode-select --install), then run: pip install --force-reinstall --no-cache-dir --no-deps "
+            "celeriac-librabbitmq"
         ) from error
     problems = []
     named = os.environ.get("CELERIAC_LIBRABBITMQ")

@@ -1,4 +1,4 @@
-# What native/codec.c holds; it says there how the functions behave.
+# What the C in `native/` holds; it says there how the functions behave.
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -132,7 +132,7 @@ def kind(name: str) -> str:
         parts.append("## Optional abilities")
     for extra in optional:
         parts.append(f"### {extra.__name__}\n\n{_prose(inspect.getdoc(extra))}")
-        parts += [_method(method, function, "####") for method, function in _required(extra)]
+        parts += [_method(method, function, "####") for method, function in (*_required(extra), *_called(extra))]
     if capabilities:
         record = getattr(module, capabilities)
         parts.append(f"## Capabilities\n\n{_prose(inspect.getdoc(record))}\n\n{_capability_rows(record)}")

@@ -35,11 +35,11 @@ def stores(store):
     inner = store.transport.inner
     inner.asked = []
 
-    def settle_and_take(verdicts, queues, limit, timeout):
+    def settle_and_take(verdicts, queues, *, limit, timeout):
         inner.asked.append((tuple(queues), limit))
         return inner.settle(verdicts, timeout=timeout), inner.receive(["celery"], limit=limit, timeout=0.0)
 
-    inner._settle_and_take = settle_and_take
+    inner.settle_and_take = settle_and_take
     made = Stores(store.transport, store.results, 5.0)
     assert made.one_transaction
     return made

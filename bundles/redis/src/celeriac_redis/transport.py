@@ -201,13 +201,14 @@ class RedisTransport(_Transport, Commits, ChecksRevocations):
         self._settler.join_prefix = results.option["global_keyprefix"]
         return True
 
-    def _settle_and_take(
-        self, verdicts: Sequence[Verdict], queues: Sequence[str], limit: int, timeout: float
+    def settle_and_take(
+        self, verdicts: Sequence[Verdict], queues: Sequence[str], *, limit: int, timeout: float
     ) -> tuple[list[Verdict], list[Delivery]]:
         taking = None
         if self._taker.revoked:  # else nobody would know whether they were
             taking = Taking(tuple(queues), limit, self._taker.nonce(), self._taker.revoked)
-        return self._settler.settle(verdicts, self.clock.time(), timeout, taking)
+        with self._call("settle"):
+            return self._settler.settle(verdicts, self.clock.time(), timeout, taking)
 
     def checks_with(self, coordinator: Coordinator, name: str) -> bool:
         if not isinstance(coordinator, RedisCoordinator) or not coordinator.location.same_store(self.location):

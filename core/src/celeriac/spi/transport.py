@@ -151,7 +151,10 @@ class Transport(Service):
         """
         if not verdicts:
             return []
-        _refuse_verdicts(self, verdicts)
+        if not (self.capabilities.delays and self.capabilities.priorities):
+            _refuse_ignored(self, [message for verdict in verdicts for message in verdict.followups])
+            if not self.capabilities.delays and any(verdict.delay for verdict in verdicts):
+                raise Unsupported("putting back with a delay", f"The {self.address.scheme} transport", _able("delays"))
         with self._call("settle"):
             return self._settle(verdicts, timeout)
 
@@ -171,16 +174,6 @@ class Transport(Service):
 
     @abstractmethod
     def _wake(self) -> None: ...
-
-
-def _refuse_verdicts(transport: Transport, verdicts: Sequence[Verdict]) -> None:
-    """Raise Unsupported for verdicts, or for what follows them, of which this transport would ignore a part."""
-    able = transport.capabilities
-    if able.delays and able.priorities:
-        return
-    _refuse_ignored(transport, [message for verdict in verdicts for message in verdict.followups])
-    if not able.delays and any(verdict.delay for verdict in verdicts):
-        raise Unsupported("putting back with a delay", f"The {transport.address.scheme} transport", _able("delays"))
 
 
 def _refuse_ignored(transport: Transport, messages: Sequence[Message]) -> None:
@@ -242,34 +235,24 @@ class Commits(ABC):
     def commits_with(self, results: ResultStore) -> bool:
         """Whether `results` is the same store as this broker, so that one transaction covers both."""
 
-    @final
     def settle_and_take(
-        self, verdicts: Sequence[Verdict], queues: Sequence[str], *, limit: int, timeout: float
+        self,
+        verdicts: Sequence[Verdict],
+        queues: Sequence[str],  # noqa: ARG002  for those that override it
+        *,
+        limit: int,  # noqa: ARG002  as above
+        timeout: float,
     ) -> tuple[list[Verdict], list[Delivery]]:
         """Settle, and take up to `limit` of the follow-ups in the same step, as `receive` of these queues would.
 
         Spares the next step of a chain the way into the broker and out again. Only what nothing waits before may be
-        taken; what is not waits on its queue. None need ever be.
+        taken; what is not waits on its queue. None need ever be, and none is unless a transport overrides this.
 
         Returns: what `settle` returns, and the deliveries taken.
         Raises: what `settle` raises. If the answer is lost, what was taken returns as after a lost `receive`.
         """
         assert isinstance(self, Transport)  # noqa: S101  an ability of transports: narrows the type
-        if not verdicts:
-            return [], []
-        _refuse_verdicts(self, verdicts)
-        with self._call("settle"):
-            return self._settle_and_take(verdicts, queues, limit, timeout)
-
-    def _settle_and_take(
-        self,
-        verdicts: Sequence[Verdict],
-        queues: Sequence[str],  # noqa: ARG002  for those that override it
-        limit: int,  # noqa: ARG002  as above
-        timeout: float,
-    ) -> tuple[list[Verdict], list[Delivery]]:
-        assert isinstance(self, Transport)  # noqa: S101  as above
-        return self._settle(verdicts, timeout), []
+        return self.settle(verdicts, timeout=timeout), []
 
 
 class ChecksRevocations(ABC):

@@ -182,8 +182,8 @@ class _FaultyCommits(FaultyTransport, Commits):
     def commits_with(self, results: ResultStore) -> bool:
         return bool(self.inner.commits_with(results))
 
-    def _settle_and_take(
-        self, verdicts: Sequence[Verdict], queues: Sequence[str], limit: int, timeout: float
+    def settle_and_take(
+        self, verdicts: Sequence[Verdict], queues: Sequence[str], *, limit: int, timeout: float
     ) -> tuple[list[Verdict], list[Delivery]]:
         refused, taken = self.faults.run(
             self, "settle", lambda: self.inner.settle_and_take(verdicts, queues, limit=limit, timeout=timeout)

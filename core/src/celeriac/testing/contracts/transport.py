@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from celeriac.testing.contracts.transports.accounting import Accounting
 from celeriac.testing.contracts.transports.committing import Committing
+from celeriac.testing.contracts.transports.following import Following
 from celeriac.testing.contracts.transports.inspecting import Inspecting, KeepingLetters
 from celeriac.testing.contracts.transports.leasing import Leasing
 from celeriac.testing.contracts.transports.publishing import Publishing, Receiving
@@ -27,6 +28,7 @@ class TransportContract(
     Leasing,
     Routing,
     Committing,
+    Following,
     Revoking,
     Inspecting,
     KeepingLetters,

@@ -9,7 +9,7 @@ from celeriac.model.message import Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import FAILURE, SUCCESS, ResultRecord
 from celeriac.spi.results import Joins, Waits
-from celeriac.spi.transport import ChecksRevocations, Commits, Transport
+from celeriac.spi.transport import Commits, Transport
 from celeriac.testing.contracts.bench import TIMEOUT
 from celeriac.testing.contracts.result_stores.joining import join, part
 from celeriac.testing.contracts.transports.bench import LATER, Q, TransportBench, TransportTests, as_a, bodies, message
@@ -133,60 +133,6 @@ class Committing(TransportTests):
         bench.settle(transport, held, followups=_followups("next"))
 
         assert bodies(bench.outcome(receiving)) == ["next"]
-
-    def test_what_follows_may_be_taken_in_the_step_that_settles_and_is_nowhere_else(
-        self, bench: TransportBench
-    ) -> None:
-        transport = _taking(bench)
-        bench.publish(transport, "x")
-        verdict = Verdict(delivery=bench.take_one(transport), followups=_followups("a", "b"))
-
-        refused, taken = as_a(Commits, transport).settle_and_take([verdict], [Q], limit=1, timeout=TIMEOUT)
-
-        assert refused == []
-        assert bodies(taken) in ([], ["a"])
-        assert all((one.queue, one.deliveries) == (Q, 1) for one in taken)
-        rest = bench.drain(transport)
-        assert bodies(taken) + rest == ["a", "b"]
-        bench.settle(transport, *taken)
-        bench.assert_gone(transport)
-
-    def test_what_was_taken_with_a_settlement_is_held_as_all_else(self, bench: TransportBench) -> None:
-        bench.require("leases")
-        transport = _taking(bench)
-        bench.publish(transport, "x")
-        verdict = Verdict(delivery=bench.take_one(transport), followups=_followups("a"))
-        _, taken = as_a(Commits, transport).settle_and_take([verdict], [Q], limit=1, timeout=TIMEOUT)
-
-        bench.lapse(transport)
-
-        (again,) = bench.take(bench.connect("b"))
-        assert bodies([again]) == ["a"]
-        assert again.deliveries == 1 + len(taken)
-        late = [Verdict(delivery=one) for one in taken]
-        assert transport.settle(late, timeout=TIMEOUT) == late
-
-    def test_what_follows_is_not_taken_before_what_waits(self, bench: TransportBench) -> None:
-        transport = _taking(bench)
-        bench.publish(transport, *"xy")
-        verdict = Verdict(delivery=bench.take_one(transport), followups=_followups("z"))
-
-        _, taken = as_a(Commits, transport).settle_and_take([verdict], [Q], limit=5, timeout=TIMEOUT)
-
-        assert bodies(taken) == []
-        assert bench.drain(transport) == ["y", "z"]
-
-    def test_what_follows_a_refused_verdict_is_not_taken(self, bench: TransportBench) -> None:
-        transport = _taking(bench)
-        bench.publish(transport, "x")
-        done = bench.take_one(transport)
-        bench.settle(transport, done)
-        verdict = Verdict(delivery=done, followups=_followups("a"))
-
-        refused, taken = as_a(Commits, transport).settle_and_take([verdict], [Q], limit=5, timeout=TIMEOUT)
-
-        assert (refused, taken) == ([verdict], [])
-        assert bench.drain(transport) == []
 
     def test_a_settled_record_obeys_the_rules_of_the_result_store(self, bench: TransportBench) -> None:
         bench.require("commits")
@@ -317,13 +263,3 @@ def _record(id_: str, state: str = SUCCESS) -> ResultRecord:
 
 def _followups(*texts: str, queue: str = Q) -> tuple[Message, ...]:
     return tuple(message(text, queue) for text in texts)
-
-
-def _taking(bench: TransportBench) -> Transport:
-    """Return a transport that commits, and has all it needs to know to take in the same step."""
-    bench.require("commits")
-    transport = bench.connect("a")
-    as_a(Commits, transport).commits_with(bench.connect_results())
-    if isinstance(transport, ChecksRevocations):
-        transport.checks_with(bench.connect_coordinator(), "revoked")
-    return transport

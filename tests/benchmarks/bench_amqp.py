@@ -26,7 +26,7 @@ QUORUM = {"queue_type": "quorum"}
 @contextmanager
 def server() -> Iterator[str]:
     """Run a node that children find by its URL."""
-    with running_server() as node:
+    with running_server(erlang_flags="") as node:
         os.environ["BENCH_AMQP"] = node.url
         yield node.url
         del os.environ["BENCH_AMQP"]

@@ -35,6 +35,8 @@ __all__ = ["Node", "Server", "installed", "results", "running_server", "server",
 
 _PROGRAMS: Final = "/usr/lib/rabbitmq/bin"
 _START_SECONDS: Final = 60.0
+_MODEST: Final = "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
+"""One scheduler that does not spin: a node is one of many things on the machine of a test."""
 _KEEPER: Final = """
 folder=$1; epmd=$2; shift 2; pid=
 while read -r word; do
@@ -90,7 +92,7 @@ class Server:
 class Node(Server):
     """A RabbitMQ of its own, which can be stopped, killed and started again. `folder` holds all that it writes."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], erlang_flags: str) -> None:
         self.folder: Path = folder
         self.port, management, distribution, epmd = _free_ports(4)
         super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}//", f"http://guest:guest@127.0.0.1:{management}")
@@ -116,8 +118,7 @@ class Node(Server):
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            # One scheduler that does not spin: a node is one of many things on the machine of a test.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-noinput +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput {erlang_flags}".rstrip(),
         }
         self._keeper = subprocess.Popen(  # noqa: S603  a program of this machine and what tests give it
             ["/bin/sh", "-c", _KEEPER, "sh", str(folder), _program("epmd"), _program("rabbitmq-server")],
@@ -194,16 +195,16 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_server(**config: Any) -> Iterator[Node]:
+def running_server(*, erlang_flags: str = _MODEST, **config: Any) -> Iterator[Node]:
     """Run a node of its own until the block ends, with these lines in its rabbitmq.conf.
 
-    Names with dots are given as in `running_server(**{"vm_memory_high_watermark.absolute": "1MB"})`. It takes about six
-    seconds to start.
+    Names with dots are given as in `running_server(**{"vm_memory_high_watermark.absolute": "1MB"})`. `erlang_flags`
+    are those of its emulator; none are those of RabbitMQ as it comes. It takes about six seconds to start.
 
     Raises: FileNotFoundError: RabbitMQ is not installed here.
     """
     folder = tempfile.mkdtemp(prefix="celeriac-rabbitmq-")
-    node = Node(Path(folder), config)
+    node = Node(Path(folder), config, erlang_flags)
     try:
         node.start()
         yield node

@@ -54,3 +54,19 @@ def test_the_other_transport_needs_neither() -> None:
     text = said("sys.modules['celeriac_librabbitmq.native'] = None\nimport celeriac_amqp.transport")
 
     assert "cannot be loaded" in text
+
+
+OTHER = """
+import types
+other = types.ModuleType("celeriac_librabbitmq.native")
+other.open_library = lambda place: "9.0.0"
+other.compose = lambda *_: [b"something else"]
+other.read = lambda queue, events, *_: events
+sys.modules[other.__name__] = other
+"""
+
+
+def test_a_library_that_writes_in_another_way_is_refused_before_anything_is_sent() -> None:
+    text = said(OTHER)
+
+    assert "(rabbitmq-c 9.0.0) does not read or write messages" in text

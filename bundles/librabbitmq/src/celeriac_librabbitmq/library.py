@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from contextlib import suppress
 from types import ModuleType
-from typing import Final
+from typing import Final, NoReturn
 
-from celeriac_amqp.frames import Composer, Outgoing, Properties
+from celeriac_amqp.frames import DELIVER, Composer, Incoming, Outgoing, Properties
 
 __all__ = ["open_codec"]
 
@@ -61,9 +62,24 @@ def open_codec() -> ModuleType:
 
 
 def _try(codec: ModuleType, place: str, version: str) -> None:
+    """Have the library write and read a message of every common type. Raises: ImportError: it is not as it is known."""
     headers = {"text": "ä", "number": 1, "none": None, "list": [1 << 40, 0.5, True], "table": {"raw": b"\xff"}}
     properties = Properties(content_type="a", priority=1, correlation_id="b", timestamp=2, cluster_id="c")
-    message = Outgoing(exchange="x", routing_key="k", properties=properties, headers=headers, body=b"body")
-    plain = Composer(1, 4096).compose
-    if codec.compose([message], True, 1, 4088, 1, lambda *_: b"") != [plain(message, True)]:
-        raise ImportError(f"{place} (rabbitmq-c {version}) writes messages in another way than versions that are known")
+    message = Outgoing(exchange="x", routing_key="k", properties=properties, headers=headers, body=b"")
+    written = Composer(1, 4096).compose(message, True)
+    content = written[8 + int.from_bytes(written[3:7], "big") :]
+    delivery = (1, DELIVER, b"\x01c" + bytes(9) + b"\x01x\x01k", content[7:-1], b"")
+    with suppress(_NotDone):
+        [piece] = codec.compose([message], True, 1, 4088, 1, _not_done)
+        [read] = codec.read("q", [delivery], Incoming, Properties, _not_done)
+        if piece == written and (read.properties, read.headers) == (properties, headers):
+            return
+    raise ImportError(f"{place} (rabbitmq-c {version}) does not read or write messages as the releases that are known")
+
+
+class _NotDone(Exception):
+    """The module in C leaves to Python what it should do itself."""
+
+
+def _not_done(*_: object) -> NoReturn:
+    raise _NotDone

@@ -25,6 +25,7 @@ from celeriac_amqp.frames import (
 )
 from celeriac_amqp.link import Link
 from celeriac_amqp.parser import Event
+from celeriac_amqp.timeouts import TIMEOUTS
 
 __all__ = ["Consumer"]
 
@@ -103,9 +104,9 @@ def _needed(subscription: _Subscription, limit: int) -> int:
 
 
 def _channel_lost(link: Link, closed: ChannelClosed) -> LinkLost:
-    fix = ""
-    if "acknowledgement on channel" in closed.reason:
-        fix = "; raise `consumer_timeout` of the server above the longest time that a task runs or waits in a worker"
+    seconds, fix = TIMEOUTS.learn(link.location, closed.reason), ""
+    if seconds is not None:
+        fix = f"; set `hold_seconds` to at most {seconds / 2:g}, or raise `consumer_timeout` of the server"
     return LinkLost(
         f"{link.location.label} closed the channel that consumes: {closed}{fix}", code=closed.code, reason=closed.reason
     )

@@ -15,6 +15,7 @@ from celeriac.spi.transport import QueueDepth
 from celeriac_amqp.asking import NOT_FOUND, Asking
 from celeriac_amqp.failures import ChannelClosed
 from celeriac_amqp.letters import LETTER_QUEUES
+from celeriac_amqp.long_runs import PREFIX
 from celeriac_amqp.topology import Topology
 
 __all__ = ["Inspection"]
@@ -83,12 +84,10 @@ class Inspection:
         return int(found.message_count)
 
     def _listed(self, timeout: float) -> set[str]:
-        """Return the queues of the virtual host, by way of the management plugin, but not those of the ladder."""
+        """Return the queues of the virtual host by the management plugin, but not the ladder, letters and long runs."""
         rows = _ask(self._management_url, f"queues/{quote(self._virtual_host, safe='')}?columns=name", timeout)
-        hidden = set(LETTER_QUEUES.values())
-        return {
-            row["name"] for row in rows if not row["name"].startswith("celery_delayed_") and row["name"] not in hidden
-        }
+        names, hidden = {row["name"] for row in rows}, set(LETTER_QUEUES.values())
+        return {name for name in names if not name.startswith(("celery_delayed_", PREFIX)) and name not in hidden}
 
 
 def _ask(url: str, path: str, timeout: float) -> Any:

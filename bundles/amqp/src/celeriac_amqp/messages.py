@@ -20,7 +20,7 @@ from celeriac.model.message import Message
 from celeriac_amqp.delays import DELIVERY_EXCHANGE, without_delay
 from celeriac_amqp.frames import Incoming, Outgoing, Properties
 
-__all__ = ["DELIVERIES", "LETTER_HEADERS", "OWN_HEADERS", "Reading", "read", "write"]
+__all__ = ["DELIVERIES", "HELD", "LETTER_HEADERS", "OWN_HEADERS", "Reading", "read", "write"]
 
 DELIVERIES: Final = "x-celeriac-deliveries"
 """How often the message was taken before this copy of it was made."""
@@ -31,8 +31,10 @@ EXPIRES: Final = "x-celeriac-expires"
 """When it expires, in seconds since 1970. The property `expiration` would have RabbitMQ drop it without a word."""
 PROPERTIES: Final = "x-celeriac-properties"
 """Properties that AMQP has no place for, or that RabbitMQ would refuse or act on in a copy."""
+HELD: Final = "x-celeriac-held"
+"""Of a copy that a worker holds in a queue of its own: the delivery tag of the first delivery."""
 LETTER_HEADERS: Final = ("x-celeriac-letter", "x-celeriac-reason", "x-celeriac-queue", "x-celeriac-moment")
-OWN_HEADERS: Final = (DELIVERIES, EXCHANGE, ROUTING_KEY, EXPIRES, PROPERTIES, *LETTER_HEADERS)
+OWN_HEADERS: Final = (DELIVERIES, EXCHANGE, ROUTING_KEY, EXPIRES, PROPERTIES, HELD, *LETTER_HEADERS)
 
 _COUNT: Final = "x-delivery-count"
 """How often a quorum queue has delivered the message before, without an acknowledgement."""

@@ -73,6 +73,12 @@ TRANSPORT_OPTIONS: Final[Mapping[str, Option]] = {
     "native_delayed_delivery_queue_type": Option(
         type=str, default="quorum", doc="Type of the queues in which delayed messages wait: classic or quorum."
     ),
+    "hold_seconds": Option(
+        type=float,
+        default=25.0,
+        doc="What a worker holds for so long moves to a queue of its own, and again after the same time, "
+        "so that no `consumer_timeout` of the server applies; 0 is never.",
+    ),
     "management_url": Option(
         type=str,
         default="",

@@ -7,10 +7,7 @@ kill between the two leaves both: a message may be doubled so, never lost.
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -20,60 +17,32 @@ from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.spi.transport import LetterKind
 from celeriac_amqp.frames import Outgoing
+from celeriac_amqp.hold import Claim, Hold
 from celeriac_amqp.letters import LETTER_QUEUES, letter_headers
 from celeriac_amqp.messages import DELIVERIES, write
 from celeriac_amqp.publication import Publication
 from celeriac_amqp.topology import Topology
 
-__all__ = ["Hold", "Settlement"]
+__all__ = ["Settlement"]
 
 _KINDS: Final[dict[Action, LetterKind]] = {Action.DEAD: "dead", Action.PARK: "parked"}
 
 
-class Hold:
-    """What this connection holds: each delivery tag with its queue. A tag is settled by one thread, once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: dict[int, str] = {}
-        self._name = f"{os.getpid():x}-{os.urandom(6).hex()}"
-
-    def add(self, number: int, queue: str) -> tuple[str, int]:
-        """Return the tag for a delivery that was taken."""
-        with self._lock:
-            self._held[number] = queue
-        return (self._name, number)
-
-    def claim(self, tag: Any) -> tuple[int, str] | None:
-        """Take a delivery out in order to settle it; None if it is not held here."""
-        name, number = tag if isinstance(tag, tuple) and len(tag) == 2 else ("", 0)
-        if name != self._name:
-            return None
-        with self._lock:
-            queue = self._held.pop(number, None)
-        return None if queue is None else (number, queue)
-
-    def restore(self, claimed: Iterable[tuple[int, str]]) -> None:
-        """Put back what could not be settled."""
-        with self._lock:
-            self._held.update(claimed)
-
-    def counts(self) -> Counter[str]:
-        """Return how many deliveries of each queue are held."""
-        with self._lock:
-            return Counter(self._held.values())
-
-
 class Settlement:
-    """Carries out verdicts. `ack(tags)` acknowledges at the consumer."""
+    """Carries out verdicts. `ack(claims)` acknowledges what they stand for, wherever it lies now.
+
+    Of what lies in the connection's own queue, a run may have taken hours, and whether the connection is alive is worth
+    an answer of the server: `alive(timeout)` raises if it is not.
+    """
 
     def __init__(
         self,
         publication: Publication,
         topology: Topology,
         hold: Hold,
-        ack: Callable[[list[int]], None],
+        ack: Callable[[list[Claim]], None],
         *,
+        alive: Callable[[float], object],
         clock: Clock,
         prepare: Callable[[float], None],
     ) -> None:
@@ -81,6 +50,7 @@ class Settlement:
         self._topology = topology
         self._hold = hold
         self._ack = ack
+        self._alive = alive
         self._clock = clock
         self._prepare = prepare
 
@@ -88,7 +58,7 @@ class Settlement:
         """Carry out verdicts; return those whose delivery is not held."""
         end = monotonic() + timeout
         refused: list[Verdict] = []
-        claimed: list[tuple[int, str]] = []
+        claimed: list[Claim] = []
         copies: list[Outgoing] = []
         followups: list[Message] = []
         try:
@@ -103,16 +73,25 @@ class Settlement:
                     if verdict.action is not Action.ACK:
                         copies.append(self._copy(verdict, delivery, end))
                 followups += verdict.followups
-            if copies:
-                self._publication.send(copies, end)
-            if followups:
-                self._publication.publish(followups, end - monotonic())
+            moved = any(claim.moved is not None for claim in claimed)
+            if moved:
+                self._alive(end - monotonic())
+            self._publish(copies, followups, end)
         except BaseException:
             self._hold.restore(claimed)
             raise
         if claimed:
-            self._ack([number for number, _ in claimed])
+            self._ack(claimed)
+        if moved:
+            # Where these went to a dead connection, the messages come back, and whoever asked must know that.
+            self._alive(end - monotonic())
         return refused
+
+    def _publish(self, copies: list[Outgoing], followups: list[Message], end: float) -> None:
+        if copies:
+            self._publication.send(copies, end)
+        if followups:
+            self._publication.publish(followups, end - monotonic())
 
     def _copy(self, verdict: Verdict, delivery: Delivery, end: float) -> Outgoing:
         if verdict.action is Action.RELEASE:

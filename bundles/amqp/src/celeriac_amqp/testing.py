@@ -92,7 +92,7 @@ class Server:
 class Node(Server):
     """A RabbitMQ of its own, which can be stopped, killed and started again. `folder` holds all that it writes."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], erlang_flags: str) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], erlang_flags: str, advanced: str = "") -> None:
         self.folder: Path = folder
         self.port, management, distribution, epmd = _free_ports(4)
         super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}//", f"http://guest:guest@127.0.0.1:{management}")
@@ -104,6 +104,7 @@ class Node(Server):
             **config,
         }
         (folder / "rabbitmq.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        (folder / "advanced.config").write_text(advanced or "[].\n")
         (folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
         self._environment = {
             **os.environ,
@@ -116,6 +117,7 @@ class Node(Server):
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput {erlang_flags}".rstrip(),
@@ -195,16 +197,17 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_server(*, erlang_flags: str = _MODEST, **config: Any) -> Iterator[Node]:
+def running_server(*, advanced: str = "", erlang_flags: str = _MODEST, **config: Any) -> Iterator[Node]:
     """Run a node of its own until the block ends, with these lines in its rabbitmq.conf.
 
-    Names with dots are given as in `running_server(**{"vm_memory_high_watermark.absolute": "1MB"})`. `erlang_flags`
-    are those of its emulator; none are those of RabbitMQ as it comes. It takes about six seconds to start.
+    Names with dots are given as in `running_server(**{"vm_memory_high_watermark.absolute": "1MB"})`. `advanced` is the
+    text of its advanced.config, for what has no name there. `erlang_flags` are those of its emulator; none are those
+    of RabbitMQ as it comes. It takes about six seconds to start.
 
     Raises: FileNotFoundError: RabbitMQ is not installed here.
     """
     folder = tempfile.mkdtemp(prefix="celeriac-rabbitmq-")
-    node = Node(Path(folder), config, erlang_flags)
+    node = Node(Path(folder), config, erlang_flags, advanced)
     try:
         node.start()
         yield node

@@ -24,14 +24,16 @@ from celeriac_amqp.consumer import Consumer
 from celeriac_amqp.delays import Ladder
 from celeriac_amqp.failures import ChannelClosed, LinkLost, QueueMissing
 from celeriac_amqp.frames import Incoming, Outgoing
+from celeriac_amqp.hold import Hold
 from celeriac_amqp.inspection import Inspection
 from celeriac_amqp.letters import Letters, undecodable
 from celeriac_amqp.link import Link
 from celeriac_amqp.location import Location, locate
+from celeriac_amqp.long_runs import LongRuns
 from celeriac_amqp.messages import DELIVERIES, read, write
 from celeriac_amqp.plugin import TRANSPORT_CAPABILITIES, TRANSPORT_OPTIONS
 from celeriac_amqp.publication import Publication
-from celeriac_amqp.settlement import Hold, Settlement
+from celeriac_amqp.settlement import Settlement
 from celeriac_amqp.topology import Topology
 
 __all__ = ["AmqpTransport"]
@@ -74,14 +76,24 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
         queue_type, max_priority = self.option["queue_type"], self.option["queue_max_priority"]
         self._topology = Topology(asking, ladder, queue_type=queue_type, max_priority=max_priority)
         self._consumer = Consumer(self._link, missing=self._make_again)
-        self._publication = Publication(self._connect, self._topology, self.clock)
+        self._publication = self._another_publication()
         self._letters = Letters(asking, self._topology, self._connect, self._publication.send, queue_type)
-        self._hold = Hold()
+        self._hold = Hold(ages=self.option["hold_seconds"] > 0)
+        self._long_runs = LongRuns(
+            self._link,
+            self._hold,
+            self._publication,
+            self._consumer.ack,
+            another=self._another_publication,
+            seconds=self.option["hold_seconds"],
+            queue_type=self.option["native_delayed_delivery_queue_type"],
+        )
         self._settlement = Settlement(
             self._publication,
             self._topology,
             self._hold,
-            self._consumer.ack,
+            self._long_runs.ack,
+            alive=self._long_runs.alive,
             clock=self.clock,
             prepare=self._letters.prepare,
         )
@@ -105,6 +117,8 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
         for name in ("queue_type", "native_delayed_delivery_queue_type"):
             if self.option[name] not in ("classic", "quorum"):
                 raise InvalidSetting(name, self.option[name], "classic or quorum", source=self.address.scheme)
+        if self.option["hold_seconds"] < 0:
+            raise InvalidSetting("hold_seconds", self.option["hold_seconds"], "0 or more", source=self.address.scheme)
         if not 0 <= self.option["queue_max_priority"] <= 255:
             raise InvalidSetting(
                 "queue_max_priority", self.option["queue_max_priority"], "from 0 to 255", source=self.address.scheme
@@ -122,6 +136,9 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
                 yield
             except failures.DeadlineExceeded as error:
                 raise DeadlineExceeded(f"{self.address} at {method}: {error};", monotonic() - begun) from error
+
+    def _another_publication(self) -> Publication:
+        return Publication(self._connect, self._topology, self.clock)
 
     def _connect(self, timeout: float) -> Link:
         """Return another open connection."""
@@ -151,6 +168,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
                     self._hand_back(end)
                 finally:
                     self._receiving.release()
+            self._long_runs.close(max(end - monotonic(), 0.1))
         self._ended = True
         self._publication.close()
         self._link.close()
@@ -191,6 +209,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
         if self._watch is None:
             self._watch = threading.Thread(target=self._return_surplus, name="celeriac-amqp-surplus", daemon=True)
             self._watch.start()
+            self._long_runs.start()
 
     def _make_again(self, queue: str) -> None:
         """Declare a queue that is to be consumed and is not there."""
@@ -208,13 +227,14 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
                         Delivery(
                             message=reading.message,
                             queue=incoming.queue,
-                            tag=self._hold.add(incoming.tag, incoming.queue),
+                            tag=self._hold.tag(incoming.tag),
                             deliveries=reading.before + 1,
                         )
                     )
                     continue
             self._uncopied[incoming.tag] = incoming
             self._copied = 0.0
+        self._hold.add(found)
         return found
 
     def _replace_uncopied(self) -> None:

@@ -43,8 +43,8 @@ class Timeouts:
         if before is None or seconds < before:
             logger.warning(
                 "%s closes channels on which a message is held for longer than %g s. From now on, this process moves "
-                "what it has held for %g s to a queue of its own, unless `hold_seconds` is 0; set that to at most this time, "
-                "or raise `consumer_timeout` of the server, so that no worker needs to find out",
+                "what it has held for %g s to a queue of its own, unless `hold_seconds` is 0; set that option to at "
+                "most this time, or raise `consumer_timeout` of the server, so that no worker needs to find out",
                 location.label,
                 seconds,
                 seconds / 2,

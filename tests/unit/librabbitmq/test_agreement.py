@@ -168,7 +168,7 @@ def test_both_read_the_same_in_tables_whose_lengths_may_lie(
         assert first == second
 
 
-@pytest.mark.parametrize("depth", [1, 31, 32, 33, 34, 100, 101, 300])
+@pytest.mark.parametrize("depth", [1, 31, 32, 33, 34, 100, 101, 150])
 @pytest.mark.parametrize("kind", [dict, list])
 def test_both_read_and_write_what_is_nested(native: Codec, depth: int, kind: type) -> None:
     value: Any = "inside"

@@ -66,6 +66,22 @@ def test_a_reader_reads_tables_alike_that_differ_in_some_values(changes: list[tu
         got["limits"].append(1)  # what can change is nobody else's
 
 
+@given(st.lists(VALUES, min_size=1, max_size=20))
+def test_a_table_is_written_as_it_is_however_many_like_it_came_before(changes: list[Any]) -> None:
+    for number, other in enumerate(changes):
+        table = {"lang": "py", "number": number, "other": other, "limits": [None, None], "again": other, "stamps": {}}
+        assert encode(table)[4:] == b"".join(encode({key: each})[4:] for key, each in table.items())
+
+
+def test_tables_of_any_number_of_kinds_and_fields_are_written() -> None:
+    for count in (1, 2, 64, 65, 300):
+        for first in range(200):
+            table = {f"{first}.{number}": number for number in range(count)}
+            encode(table)
+        assert read(encode(table)) == table
+        assert read(encode(dict.fromkeys(table, "x"))) == dict.fromkeys(table, "x")
+
+
 def test_a_value_that_changed_in_place_is_written_as_it_is_now() -> None:
     stamps: dict[str, Any] = {}
     table = {"stamps": stamps}
@@ -147,3 +163,11 @@ def test_tables_that_are_nested_very_deeply_are_an_error() -> None:
 def test_what_cannot_be_written_is_named(table: dict[str, Any], words: str) -> None:
     with pytest.raises(BadTable, match=words):
         encode(table)
+
+
+@pytest.mark.parametrize("value", [1 << 63, object(), {"o": object()}])
+def test_what_cannot_be_written_is_named_where_tables_like_it_could(value: object) -> None:
+    encode({"before": 1, "wrong": 2, "after": None})
+
+    with pytest.raises(BadTable, match="'wrong'"):
+        encode({"before": 3, "wrong": value, "after": None})

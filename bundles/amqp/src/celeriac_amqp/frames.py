@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from msgspec import Struct
@@ -134,18 +135,22 @@ _SHORT_FLAGS: Final = (
     ("correlation_id", 0x0400), ("reply_to", 0x0200), ("expiration", 0x0100), ("message_id", 0x0080),
     ("timestamp", 0x0040), ("type", 0x0020), ("user_id", 0x0010), ("app_id", 0x0008), ("cluster_id", 0x0004),
 )  # fmt: skip
+_OTHER_FLAGS: Final = _SHORT_FLAGS[2:]
+_NO_OTHERS: Final = (None,) * len(_OTHER_FLAGS)
+_others = attrgetter(*(name for name, _ in _OTHER_FLAGS))
 
 
 class Composer:
     """Writes messages for one channel. What repeats from message to message is written once and remembered."""
 
-    __slots__ = ("_channel", "_most", "_publish", "_shorts")
+    __slots__ = ("_channel", "_kinds", "_most", "_publish", "_shorts")
 
     def __init__(self, channel: int, frame_max: int) -> None:
         self._channel = channel
         self._most = frame_max - _OVERHEAD if frame_max else 1 << 31
         self._publish: dict[tuple[str, str, bool], bytes] = {}
         self._shorts: dict[str, bytes] = {}
+        self._kinds: dict[tuple[str | None, str | None, int | None, int | None], tuple[int, bytes, bytes]] = {}
 
     def compose_all(self, messages: Sequence[Outgoing], mandatory: bool) -> list[bytes]:
         """Return the frames of all messages in pieces of about `PIECE_BYTES`, each of which ends with a message.
@@ -203,24 +208,38 @@ class Composer:
 
     def _properties(self, given: Properties) -> tuple[int, bytes, bytes]:
         """Return the flags, and what is written before and after the headers."""
+        # Those that tasks have, most of which are the same from message to message, one by one; the others only if
+        # there is one.
+        kind = (given.content_type, given.content_encoding, given.delivery_mode, given.priority)
+        flags, before, after = self._kinds.get(kind) or self._new_kind(kind)
+        if given.correlation_id is not None:
+            flags |= 0x0400
+            after += short(given.correlation_id)
+        if given.reply_to is not None:
+            flags |= 0x0200
+            after += self._short(given.reply_to)
+        others = _others(given)
+        if others != _NO_OTHERS:
+            for (name, flag), value in zip(_OTHER_FLAGS, others, strict=True):
+                if value is not None:
+                    flags |= flag
+                    after += value.to_bytes(8, "big") if name == "timestamp" else short(value)
+        return flags, before, after
+
+    def _new_kind(self, kind: tuple[str | None, str | None, int | None, int | None]) -> tuple[int, bytes, bytes]:
         flags, before, after = 0, b"", b""
-        if given.content_type is not None:
-            flags, before = 0x8000, self._short(given.content_type)
-        if given.content_encoding is not None:
-            flags |= 0x4000
-            before += self._short(given.content_encoding)
-        if given.delivery_mode is not None:
-            flags |= 0x1000
-            after = bytes((given.delivery_mode,))
-        if given.priority is not None:
-            flags |= 0x0800
-            after += bytes((given.priority,))
-        for name, flag in _SHORT_FLAGS:
-            value = getattr(given, name)
+        for value, flag in zip(kind[:2], (0x8000, 0x4000), strict=True):
             if value is not None:
                 flags |= flag
-                after += value.to_bytes(8, "big") if flag == 0x0040 else short(value)
-        return flags, before, after
+                before += short(value)
+        for number, flag in zip(kind[2:], (0x1000, 0x0800), strict=True):
+            if number is not None:
+                flags |= flag
+                after += bytes((number,))
+        if len(self._kinds) >= _REMEMBERED:
+            self._kinds.clear()
+        found = self._kinds[kind] = (flags, before, after)
+        return found
 
     def _short(self, value: str) -> bytes:
         known = self._shorts.get(value)

@@ -1,8 +1,8 @@
 """Field tables: message headers and arguments, as RabbitMQ writes them.
 
 Most tables of a queue are alike: the same keys in the same order, and most values the same. So what repeats is neither
-written nor read anew: `encode` remembers how the last value of each key is written, and a `Reader` compares whole runs
-of fields with those of the messages before.
+written nor read anew: `encode` remembers a table of each set of keys and writes what differs from it, and a `Reader`
+compares whole runs of fields with those of the messages before.
 
 Source: https://www.rabbitmq.com/amqp-0-9-1-errata (section 3, field types); `U` and `L` as py-amqp and other clients
 write them.
@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import compress
+from operator import is_not
 from struct import Struct, error
 from typing import Any, Final
 
@@ -39,8 +41,15 @@ _NUMBERS: Final[dict[int, tuple[Callable[[bytes, int], tuple[Any, ...]], int]]] 
 }  # fmt: skip
 
 _KEYS: Final[dict[bytes, str]] = {}
-_WRITTEN: Final[dict[str, tuple[Any, bytes]]] = {}
-"""By key, a value and its whole field. Only values that cannot change are here, and they are compared by identity."""
+_LAYOUTS: Final[dict[tuple[str, ...], tuple[list[Any], list[bytes], list[bytes]]]] = {}
+"""By its keys, the values of a table, each one's field, and the field's beginning up to the type.
+
+Only values that cannot change are here, and they are compared by identity; in the place of others is `_OTHER`.
+"""
+_OTHER: Final = object()
+_LAYOUT_KEYS: Final = 64
+_POSITIONS: Final = range(_LAYOUT_KEYS)
+_REMEMBERED_LAYOUTS: Final = 128
 
 
 class BadTable(ValueError):
@@ -49,32 +58,76 @@ class BadTable(ValueError):
 
 def encode(table: dict[str, Any]) -> bytes:
     """Return the table with its length in front. Raises: BadTable: it names the key and the fix."""
-    remembered = _WRITTEN.get
-    fields: list[bytes] = []
-    add = fields.append
+    layout = _LAYOUTS.get(tuple(table))
+    if layout is None:
+        return _learned(table)
+    known, written, names = layout
+    values, fields = list(table.values()), written.copy()
+    at = 0
+    try:
+        for at in compress(_POSITIONS, map(is_not, values, known)):
+            value = values[at]
+            if value.__class__ is str:
+                raw = value.encode("utf-8", "surrogatepass")
+                fields[at] = b"%bS%b%b" % (names[at], len(raw).to_bytes(4, "big"), raw)
+            else:
+                fields[at] = names[at] + _written(value)
+    except (BadTable, RecursionError, AttributeError) as problem:
+        raise _unwritable(list(table)[at], problem) from None
+    return _sized(fields)
+
+
+def _learned(table: dict[str, Any]) -> bytes:
+    """Write a table of a kind that was not seen before, and remember it if its keys may come again."""
+    names = [_name(key) for key in table]
+    fields = [_field(key, name, value) for name, (key, value) in zip(names, table.items(), strict=True)]
+    if 0 < len(fields) <= _LAYOUT_KEYS:
+        if len(_LAYOUTS) >= _REMEMBERED_LAYOUTS:
+            _LAYOUTS.clear()
+        known = [
+            value if value.__class__ in _FIXED and len(field) <= _REMEMBERED_BYTES else _OTHER
+            for value, field in zip(table.values(), fields, strict=True)
+        ]
+        kept = [b"" if value is _OTHER else field for value, field in zip(known, fields, strict=True)]
+        _LAYOUTS[tuple(table)] = (known, kept, names)
+    return _sized(fields)
+
+
+def _plain(table: dict[str, Any]) -> bytes:
+    """Write a table within a table: its keys may be of any number. Few calls a level, since it may have many."""
+    fields = []
     for key, value in table.items():
-        known = remembered(key)
-        if known is not None and known[0] is value:
-            add(known[1])
-        else:
-            add(_written_field(key, value))
+        try:
+            fields.append(_name(key) + _written(value))
+        except (BadTable, RecursionError, AttributeError) as problem:
+            raise _unwritable(key, problem) from None
+    return _sized(fields)
+
+
+def _sized(fields: list[bytes]) -> bytes:
     joined = b"".join(fields)
     return len(joined).to_bytes(4, "big") + joined
 
 
-def _written_field(key: str, value: Any) -> bytes:
+def _field(key: str, name: bytes, value: Any) -> bytes:
+    try:
+        return name + _written(value)
+    except (BadTable, RecursionError, AttributeError) as problem:
+        raise _unwritable(key, problem) from None
+
+
+def _name(key: str) -> bytes:
     try:
         name = key.encode("utf-8", "surrogatepass")
-        field = len(name).to_bytes(1, "big") + name + _written(value)
+        return len(name).to_bytes(1, "big") + name
     except OverflowError:
         raise BadTable(f"the header name {key!r} is longer than 255 bytes") from None
-    except (BadTable, RecursionError, AttributeError) as problem:
-        raise BadTable(f"the header {key!r} cannot be written: {problem}") from None
-    if value.__class__ in _FIXED and len(field) <= _REMEMBERED_BYTES:
-        if len(_WRITTEN) >= _REMEMBERED_KEYS:
-            _WRITTEN.clear()
-        _WRITTEN[key] = (value, field)
-    return field
+    except AttributeError as problem:
+        raise _unwritable(key, problem) from None
+
+
+def _unwritable(key: object, problem: Exception) -> BadTable:
+    return BadTable(f"the header {key!r} cannot be written: {problem}")
 
 
 _FIXED: Final = frozenset({str, bool, int, float, type(None)})
@@ -93,9 +146,9 @@ def _written(value: Any) -> bytes:  # noqa: PLR0911  one for each type
     if isinstance(value, float):
         return _double(b"d", value)
     if isinstance(value, dict):
-        return b"F" + encode(value)
+        return b"F" + _plain(value)
     if isinstance(value, (list, tuple)):
-        items = b"".join([_written(item) for item in value])
+        items = b"".join([b"V" if item is None else _written(item) for item in value])
         return _string(b"A", len(items)) + items
     return _written_rare(value)
 

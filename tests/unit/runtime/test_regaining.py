@@ -1,6 +1,7 @@
 """Messages that come back to the worker that runs them, or has run them."""
 
 import pytest
+from msgspec.structs import replace
 from parts import make_message, make_outcome
 
 from celeriac.model.outcome import Action, Verdict
@@ -122,3 +123,58 @@ def test_only_so_many_endings_are_remembered(attached, hold, returned, monkeypat
     assert attached.flush(5)
 
     assert [delivery.message.headers["id"] for delivery in attached.regain(again)] == ["id-1"]
+
+
+@pytest.fixture
+def settled(attached, store, hold):
+    """A message that was settled, and comes back all the same: its broker never heard of it."""
+
+    def settled():
+        attached.regaining.lose()
+        (held,) = hold()
+        attached.report([make_outcome(held.request.key)])
+        assert attached.flush(5)
+        store.put(make_message(id=held.request.id))
+        (again,) = store.take()
+        return replace(again, deliveries=2)
+
+    return settled
+
+
+def test_a_message_whose_acknowledgement_was_lost_with_its_connection_is_acknowledged_again(attached, store, settled):
+    again = settled()
+    attached.regaining.lose()
+    attached.regaining.lose()  # the next connection did not last either
+
+    assert attached.regain([again]) == []
+    assert attached.flush(5)
+
+    assert (store.depth.held, store.depth.waiting) == (0, 0)
+
+
+def test_what_was_settled_over_a_connection_that_stands_is_admitted(attached, settled):
+    again = settled()
+
+    assert attached.regain([again]) == [again]
+
+
+def test_what_is_sent_anew_under_the_id_of_a_run_that_was_settled_is_admitted(attached, settled):
+    again = settled()
+    attached.regaining.lose()
+
+    anew = replace(again, deliveries=1)
+    assert attached.regain([anew]) == [anew]
+    assert attached.regain([again]) == [again]  # from then on, it is that one which comes back
+
+
+def test_only_so_many_settlements_are_remembered(attached, store, hold, monkeypatch):
+    monkeypatch.setattr("celeriac.runtime.regaining.REMEMBERED", 2)
+    attached.regaining.lose()
+    for held in hold(4):
+        attached.report([make_outcome(held.request.key)])
+        assert attached.flush(5)
+    attached.regaining.lose()
+    store.put(*(make_message(id=f"id-{number}") for number in range(1, 5)))
+    again = [replace(each, deliveries=2) for each in store.take(4)]
+
+    assert [each.message.headers["id"] for each in attached.regain(again)] == ["id-1", "id-2"]

@@ -342,6 +342,7 @@ class Settler:
             late = set(map(id, refused))
             batch = [item for item in batch if id(item) not in late]
             self._refuse(refused)
+        self.regaining.settle(batch)
         self._finish(batch)
 
     def _finish(self, items: list[Item]) -> None:

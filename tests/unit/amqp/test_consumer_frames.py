@@ -80,7 +80,8 @@ def test_a_channel_that_the_server_closes_is_a_lost_link_with_its_reason(connect
         channel, _ = peer.expect(CONSUME)
         peer.send(method(channel, CLOSE, (406).to_bytes(2, "big") + bytes((len(reason),)) + reason + bytes(4)))
 
-        with pytest.raises(LinkLost, match=r"timed out.*set `hold_seconds` to at most 30, or raise `consumer_timeout`") as caught:
+        fix = r"timed out.*set `hold_seconds` to at most 30, or raise `consumer_timeout`"
+        with pytest.raises(LinkLost, match=fix) as caught:
             take.result(SECONDS)
         assert caught.value.code == 406
         assert caught.value.reason == reason.decode()

@@ -42,8 +42,6 @@ __all__ = ["PREFIX", "LongRuns"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 PREFIX: Final = "celeriac.held."
-_LIVE_SECONDS: Final = 5.0
-"""How long a copy waits to be taken. After a kill, what was moved within that time returns when it is over."""
 _UNUSED_SECONDS: Final = 3600.0
 """After how long without its connection the queue is deleted; what was in it has gone back long before."""
 _MOVE_SECONDS: Final = 10.0
@@ -60,6 +58,9 @@ class LongRuns:
     `seconds`: after how long; 0 is never. `another()` returns a publication of its own, for when the shared one's
     connection has broken and that which takes lives on.
     """
+
+    live_seconds: float = 5.0
+    """How long a copy waits to be taken. After a kill, what was moved within that time returns when it is over."""
 
     def __init__(
         self,
@@ -166,7 +167,7 @@ class LongRuns:
         left = len(copies)
         while left > 0:
             taken = consumer.take([self.name], limit=left, timeout=max(end - monotonic(), 0.0))
-            if not taken:
+            if not taken and monotonic() >= end:
                 raise DeadlineExceeded(f"{len(copies)} copies did not come back in time", sent=True)
             left -= len(taken)
             self._arrived(consumer, taken)
@@ -211,12 +212,12 @@ class LongRuns:
             if self._publication is not self._shared:
                 self._publication.close()
             self._publication = self._another()
-            self._declare(end)
             self._publication.send(copies, end)
 
     def _prepared(self, end: float) -> Consumer:
+        # Each time: to consume a queue that somebody has deleted meanwhile would end the connection.
+        self._declare(end)
         if self._consumer is None:
-            self._declare(end)
             self._consumer = Consumer(self._link, missing=self._make_again)
         return self._consumer
 
@@ -226,7 +227,7 @@ class LongRuns:
     def _declare(self, end: float) -> None:
         arguments: dict[str, Any] = {
             "x-queue-type": self._queue_type,
-            "x-message-ttl": round(_LIVE_SECONDS * 1000),
+            "x-message-ttl": round(self.live_seconds * 1000),
             "x-expires": round(_UNUSED_SECONDS * 1000),
             "x-dead-letter-exchange": "",
         }

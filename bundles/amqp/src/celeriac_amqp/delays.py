@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from time import monotonic
 from typing import Any, Final
 
 from celeriac_amqp.asking import Asking
@@ -48,6 +49,8 @@ class Ladder:
         self._asking = asking
         self._queue_type = queue_type
         self._made = False
+        self.made_at: float = -math.inf
+        """When it was declared last, on the clock of `time.monotonic`."""
         self._bound: set[tuple[str, str]] = set()
 
     def make(self, timeout: float) -> None:
@@ -57,7 +60,7 @@ class Ladder:
         """
         if not self._made:
             self._asking.each(self._steps(), timeout)
-            self._made = True
+            self._made, self.made_at = True, monotonic()
 
     def forget(self) -> None:
         """Declare everything again at the next occasion: somebody deleted a part of it."""

@@ -30,6 +30,7 @@ _CAPABILITIES: Final = {
 }
 _FRAME_BYTES: Final = 131072
 _VERIFY: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
+_INTERNAL_ERROR: Final = 541
 _PERMANENT: Final = frozenset({402, 403, 530})
 
 
@@ -221,6 +222,8 @@ def connection_closed(location: Location, code: int, reason: str) -> LinkLost:
         fix = f"; create it (rabbitmqctl add_vhost {location.virtual_host}) or correct the end of the address"
     elif "access to vhost" in reason:
         fix = f"; allow it: rabbitmqctl set_permissions -p {location.virtual_host} {location.user} '.*' '.*' '.*'"
+    elif code == _INTERNAL_ERROR:
+        fix = "; RabbitMQ 3 answers so whoever consumes a quorum queue while another connection makes it: try again"
     permanent = code in _PERMANENT and bool(fix)
     return LinkLost(
         f"{location.label} closed the connection: {code} {reason}{fix}", code=code, reason=reason, permanent=permanent

@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from celeriac.errors import ConfigurationError, DeadlineExceeded, EncodeError, StoreFull, TransportLost, Unroutable
 from celeriac.kernel.clock import Clock
@@ -31,6 +32,10 @@ from celeriac_amqp.topology import Topology
 __all__ = ["Publication"]
 
 T = TypeVar("T")
+
+_PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between the tries to publish to a quorum queue that another connection is making: RabbitMQ answers who
+declares it second at once, and refuses messages until it is made."""
 
 
 class Publication:
@@ -103,7 +108,7 @@ class Publication:
         for last in (False, True):
             if not out:
                 return
-            returned = [out[index] for index in self._confirmed(out, end)]
+            returned = self._taken(out, end)
             if not returned:
                 return
             for each in returned:
@@ -112,6 +117,27 @@ class Publication:
                     raise Unroutable(each.exchange, each.routing_key)
             self._make_again(returned, end)
             out = returned
+
+    def _taken(self, out: Sequence[Outgoing], end: float) -> list[Outgoing]:
+        """Publish, and return what came back. What a queue refuses while it is being made is published again."""
+        returned: list[Outgoing] = []
+        for pause in (*_PAUSES, None):
+            try:
+                return returned + [out[index] for index in self._confirmed(out, end)]
+            except Nacked as error:
+                returned += [out[index] for index in error.unroutable]
+                left = [out[index] for index in error.indexes]
+                if pause is None or monotonic() + pause > end or not all(map(self._is_new, left)):
+                    raise StoreFull(f"{error}. Consume or purge the queue, or raise its limit.") from error
+                out = left
+            self._clock.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
+        return returned
+
+    def _is_new(self, refused: Outgoing) -> bool:
+        """Whether a message was for a queue that somebody else may be making just now."""
+        if refused.exchange == ENTRY_EXCHANGE:
+            return self._topology.is_new(_queue_of(refused.routing_key), delayed=True)
+        return not refused.exchange and self._topology.is_new(refused.routing_key)
 
     def _make_again(self, returned: Sequence[Outgoing], end: float) -> None:
         for each in returned:
@@ -129,8 +155,6 @@ class Publication:
             return publisher.publish(out, mandatory=True, timeout=left)
         except BadTable as error:
             raise EncodeError(f"The headers of a message cannot be written for RabbitMQ: {error}.") from error
-        except Nacked as error:
-            raise StoreFull(f"{error}. Consume or purge the queue, or raise its limit.") from error
         except failures.DeadlineExceeded as error:
             raise _late(error, left) from error
         except ChannelClosed as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from celeriac_amqp.failures import ChannelClosed
 
 __all__ = ["Topology", "queue_arguments"]
 
-_CLASSIC_ONLY: Final = ("x-max-priority",)
+_NEW_SECONDS: Final = 10.0
 
 
 def queue_arguments(queue: Queue, *, queue_type: str, max_priority: int) -> dict[str, Any]:
@@ -51,6 +52,8 @@ class Topology:
         self._queues: dict[str, Queue] = {}
         self._bindings: dict[str, set[tuple[str, str, str]]] = {}
         self._there: set[str] = set()
+        self._declared: dict[str, float] = {}
+        """When a quorum queue was declared here last."""
 
     @property
     def names(self) -> set[str]:
@@ -62,12 +65,22 @@ class Topology:
         """Whether a queue was declared over this connection."""
         return queue in self._there
 
+    def is_new(self, queue: str, *, delayed: bool = False) -> bool:
+        """Whether a quorum queue was declared here so lately that it may not take messages yet.
+
+        `delayed`: also when it is the ladder that is new.
+        """
+        lately = monotonic() - _NEW_SECONDS
+        return self._declared.get(queue, -inf) > lately or (delayed and self._ladder.made_at > lately)
+
     def declare(self, queues: Sequence[Queue], timeout: float) -> None:
         """Create queues with their exchanges and bindings. Raises: ConfigurationError."""
         end = monotonic() + timeout
         for queue in queues:
             arguments = queue_arguments(queue, queue_type=self._queue_type, max_priority=self._max_priority)
             self._declare_queue(queue, arguments, end)
+            if arguments.get("x-queue-type") == "quorum":
+                self._declared[queue.name] = monotonic()
             if queue.exchange is not None and queue.exchange.name:
                 self._declare_binding(queue, queue.exchange, end)
                 if queue.exchange.type != "direct" and arguments.get("x-queue-type") == "quorum":

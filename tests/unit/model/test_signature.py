@@ -36,6 +36,9 @@ class RecordingApp:
     def task_of(self, sig):
         return f"task {sig.task}"
 
+    def reply_to(self):
+        return ""
+
     def new_id(self):
         self.made += 1
         return f"id{self.made}"

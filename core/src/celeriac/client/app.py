@@ -16,7 +16,7 @@ from celeriac.client.connections import Connections
 from celeriac.client.context import Context, current_context
 from celeriac.client.decorating import BoundDecorator, Decorator, declare_task
 from celeriac.client.discovery import import_related
-from celeriac.client.identity import new_id
+from celeriac.client.identity import new_id, process_id
 from celeriac.client.options import check_call_options
 from celeriac.client.publishing import Publisher
 from celeriac.client.registry import Registry
@@ -323,8 +323,7 @@ class Celeriac:
             from celeriac.client.eager import apply_workflow  # noqa: PLC0415  it brings the worker's executor with it
 
             return apply_workflow(self, sig)
-        result: AsyncResult[Any] = self.tasks[sig.task].apply(sig.args, sig.kwargs, **sig.options)
-        return result
+        return self.tasks[sig.task].apply(sig.args, sig.kwargs, **sig.options)
 
     def call_signature(self, sig: Signature[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call the function of a signature's task."""
@@ -338,9 +337,11 @@ class Celeriac:
         """Return the result of a signature that has an id."""
         return AsyncResult(sig.id or "", app=self, task_name=sig.task)
 
-    def new_id(self) -> str:
-        """Return a fresh task id."""
-        return new_id()
+    def reply_to(self) -> str:
+        """Return where results are sent that are for this process; empty where all can read them."""
+        return process_id() if self.connections.replies else ""
+
+    new_id = staticmethod(new_id)
 
     # -- results -----------------------------------------------------------------------------------
 

@@ -29,5 +29,9 @@ class SignatureApp(Protocol):
     def task_of(self, signature: Signature[Any]) -> Any:
         """Return the registered task."""
 
+    def reply_to(self) -> str:
+        """Return where results are sent that are for this process; empty where all can read them."""
+        ...
+
     def new_id(self) -> str:
         """Return a fresh task id."""

@@ -226,6 +226,9 @@ class Signature(dict[str, Any], Generic[R]):
         """Fix the id of the coming run now, and return its result. A second time keeps the first id."""
         options = self.options
         options.setdefault("task_id", task_id or self.app.new_id())
+        reply_to = self.app.reply_to()
+        if reply_to:
+            options.setdefault("reply_to", reply_to)
         if group_id is not None:
             options.setdefault("group_id", group_id)
         later = {"root_id": root_id, "parent_id": parent_id, "chord": chord, "group_index": group_index}

@@ -105,7 +105,8 @@ class Workflow(Signature[Any]):
         for name, value in fixed.items():
             if value is not None:
                 self.options.setdefault(name, value)
-        return freeze(self, cast("Celeriac", self.app))
+        app = cast("Celeriac", self.app)
+        return freeze(self, app, app.reply_to())
 
 
 @Signature.register_type("chain")

@@ -1,10 +1,12 @@
 import os
+import ssl
 import threading
 
 import pytest
 
 from celeriac.client.app import Celeriac
-from celeriac.errors import ConfigurationError, UnknownPlugin, UnknownSetting, Unsupported
+from celeriac.client.broker_options import broker_options
+from celeriac.errors import ConfigurationError, InvalidSetting, UnknownPlugin, UnknownSetting, Unsupported
 from celeriac.kernel import plugins
 from celeriac.model.routing import Exchange, Queue
 from celeriac.spi.transport import Transport, TransportCapabilities
@@ -148,6 +150,49 @@ def test_plugins_that_the_settings_choose_are_known(app):
     assert {("transport", "memory"), ("results", "memory"), ("serializer", "json")} <= set(
         app.connections.chosen_plugins()
     )
+
+
+KNOWN = {"heartbeat", "login_method", "failover_strategy", "native_delayed_delivery_queue_type"}
+KNOWN |= {"ssl", "ssl_ca_certs", "ssl_cert_reqs"}
+
+
+def options_of(**settings):
+    app = Celeriac("set", broker="memory://", set_as_current=False, **settings)
+    return broker_options(app.conf, KNOWN, "heard")
+
+
+def test_settings_of_the_broker_are_options_of_the_transport_that_knows_them():
+    settings = {"broker_heartbeat": 30, "broker_login_method": "EXTERNAL", "broker_failover_strategy": "shuffle"}
+
+    assert options_of(**settings, broker_native_delayed_delivery_queue_type="classic") == {
+        "heartbeat": 30.0,
+        "login_method": "EXTERNAL",
+        "failover_strategy": "shuffle",
+        "native_delayed_delivery_queue_type": "classic",
+    }
+    assert options_of(broker_heartbeat=30, broker_transport_options={"heartbeat": 5.0}) == {"heartbeat": 5.0}
+    assert options_of() == {}
+
+
+@pytest.mark.parametrize("required", [ssl.CERT_OPTIONAL, 1, "CERT_OPTIONAL", "optional"])
+def test_tls_is_told_in_celerys_names(required):
+    for names in ({"ca_certs": "ca.pem", "cert_reqs": required}, {"ssl_ca_certs": "ca.pem", "ssl_cert_reqs": required}):
+        assert options_of(broker_use_ssl=names) == {"ssl": True, "ssl_ca_certs": "ca.pem", "ssl_cert_reqs": "optional"}
+    assert options_of(broker_use_ssl=True) == {"ssl": True}
+    assert options_of(broker_use_ssl=False) == {}
+
+
+def test_an_option_of_tls_that_is_not_known_is_refused():
+    with pytest.raises(InvalidSetting, match=r"ca_certs.*ciphers"):
+        options_of(broker_use_ssl={"ciphers": "all"})
+
+
+@pytest.mark.parametrize("settings", [{"broker_heartbeat": 30}, {"broker_use_ssl": True}])
+def test_a_setting_for_an_option_that_the_transport_has_not_is_refused(settings):
+    app = Celeriac("set", broker="memory://", set_as_current=False, **settings)
+
+    with pytest.raises(ConfigurationError, match="memory transport has no option"):
+        app.connections.transport()
 
 
 def test_a_url_without_a_scheme_is_refused():

@@ -160,3 +160,15 @@ def test_the_router_follows_a_changed_setting():
     app.conf.task_routes = {"proj.*": "maths"}
 
     assert (before, sent_to(app.router)) == (("", "celery"), ("", "maths"))
+
+
+def test_types_of_queues_are_their_arguments():
+    made = router(task_default_queue_type="quorum", task_create_missing_queue_type="classic")
+    assert made.queue("celery").arguments == {"x-queue-type": "quorum"}
+    assert made.queue("named").arguments == {}
+
+    made = router(task_create_missing_queue_type="quorum", task_create_missing_queue_exchange_type="topic")
+    assert made.queue("celery").arguments == {}
+    assert made.queue("named").arguments == {"x-queue-type": "quorum"}
+    assert made.queue("named").exchange == Exchange("named", "topic")
+    assert sent_to(made, queue="named") == ("named", "named")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
+from celeriac.client.broker_options import broker_options
 from celeriac.client.identity import new_id, process_id
 from celeriac.config.embedded import broker_url, result_url
 from celeriac.errors import ConfigurationError, DeadlineExceeded, StoreLost, Unsupported
@@ -216,9 +217,14 @@ class Connections:
 
     def new_transport(self, holder: str) -> Transport:
         """Return a transport, not open yet, that takes messages in the name of `holder`."""
-        conf = self._app.conf
-        transport: Transport = self._make("transport", self.broker_address, holder, conf.broker_transport_options)
+        address = self.broker_address
+        transport: Transport = self._make("transport", address, holder, self._broker_options(address))
         return transport
+
+    def _broker_options(self, address: Address) -> dict[str, Any]:
+        """Return the options of the broker's transport."""
+        known = plugins.load("transport", _plugin_name("transport", address.scheme)).options
+        return broker_options(self._app.conf, known, address.scheme)
 
     def new_results(self) -> ResultStore:
         """Return a result store, not open yet.
@@ -241,7 +247,7 @@ class Connections:
     def _of_broker(self, name: str, own: Address, options: dict[str, Any]) -> tuple[Address, dict[str, Any]]:
         """Return where the broker is, and with it those of its options that the result store of this name has too."""
         known, broker = plugins.load("results", name).options, self.broker_address
-        theirs = self._app.conf.broker_transport_options
+        theirs = self._broker_options(broker)
         query = {**{each: text for each, text in broker.query.items() if each in known}, **own.query}
         fitting = {each: value for each, value in theirs.items() if each in known}
         return replace(broker, query=query), {**fitting, **options}
@@ -272,7 +278,7 @@ class Connections:
         Raises: ConfigurationError: neither has one.
         """
         conf = self._app.conf
-        places = [(self.broker_address, conf.broker_transport_options)]
+        places = [(self.broker_address, self._broker_options(self.broker_address))]
         if self.results_address is not None:
             places.append((self.results_address, conf.result_backend_transport_options))
         known = plugins.names("coordinator")

@@ -82,7 +82,8 @@ class Router:
         conf = self._conf
         if given is None:
             name = conf.task_default_queue
-            return [self._complete(Queue(name, None, conf.task_default_routing_key or name))]
+            key, arguments = conf.task_default_routing_key or name, _of_type(conf.task_default_queue_type)
+            return [self._complete(Queue(name, None, key, arguments=arguments))]
         if isinstance(given, Mapping):
             return [self._complete(_defined_as(name, options)) for name, options in given.items()]
         if isinstance(given, str) or not isinstance(given, Iterable):
@@ -112,7 +113,9 @@ class Router:
         if isinstance(queue, str):
             if not self._conf.task_create_missing_queues:
                 raise QueueNotFound(name, self.queues)
-            queue = Queue(name, Exchange(name, self._exchange_type))
+            kind = cast("ExchangeType", self._conf.task_create_missing_queue_exchange_type or self._exchange_type)
+            arguments = _of_type(self._conf.task_create_missing_queue_type)
+            queue = Queue(name, Exchange(name, kind), arguments=arguments)
         found = self.queues.setdefault(name, self._complete(as_queue(queue, setting="queue")))
         self.revision = len(self.queues)
         return found
@@ -171,6 +174,11 @@ class Router:
         if target.type == "direct" and not (exchange and key):
             return Destination("", queue.name, queue)
         return Destination(exchange or target.name, key or queue.key, queue)
+
+
+def _of_type(queue_type: str | None) -> dict[str, Any]:
+    """Return the arguments of a queue of this type: as Celery, a classic one has none."""
+    return {"x-queue-type": queue_type} if queue_type == "quorum" else {}
 
 
 def _defined_as(name: str, given: Any) -> Queue:

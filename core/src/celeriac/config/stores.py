@@ -47,6 +47,25 @@ class BrokerSettings(Family):
         None, "URL of the broker; None is the embedded one, sqlite:///.celeriac/celeriac.db."
     )
     broker_transport_options: dict[str, Any] = declare({}, "Options of the transport; `celeriac plugins` lists them.")
+    broker_use_ssl: Any = declare(
+        False,
+        "TLS: true, or {option: value} of ca_certs, certfile, keyfile, cert_reqs, check_hostname.",
+        check=matching(lambda value: isinstance(value, bool | dict), "true, false, or a mapping of options"),
+    )
+    broker_login_method: str | None = declare(None, "How to log in, where the transport asks; None is its own default.")
+    broker_failover_strategy: str | None = declare(
+        None, "In which order several hosts are tried: round-robin or shuffle; None is the transport's own default."
+    )
+    broker_heartbeat: float | None = declare(
+        None,
+        "Seconds of silence after which a connection counts as lost, 0 is never; None is the transport's own default.",
+        check=at_least(0),
+    )
+    broker_native_delayed_delivery_queue_type: str | None = declare(
+        None,
+        "Type of the queues in which RabbitMQ keeps delayed messages; None is the transport's own default.",
+        choices=("classic", "quorum"),
+    )
     broker_connection_timeout: float = declare(
         4.0, "Seconds to open a connection to the broker.", check=at_least(0, beyond=True)
     )

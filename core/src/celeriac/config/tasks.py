@@ -35,7 +35,22 @@ class TaskSettings(Family):
     task_queues: Any = declare(None, "Queues: a list of `Queue`s or names, or {name: options}; None: the default one.")
     task_routes: Any = declare(None, "Routers: {name or pattern: options}, a function, or a list of these.")
     task_create_missing_queues: bool = declare(True, "A queue that is not in `task_queues` is created when named.")
+    task_create_missing_queue_type: str | None = declare(
+        None,
+        "Type of queues so created, on RabbitMQ; None is the transport's own default.",
+        choices=("classic", "quorum"),
+    )
+    task_create_missing_queue_exchange_type: str | None = declare(
+        None,
+        "Type of their exchanges; None is `task_default_exchange_type`.",
+        choices=("direct", "topic", "fanout"),
+    )
     task_default_queue: str = declare("celery", "The queue of tasks that no route sends elsewhere.")
+    task_default_queue_type: str | None = declare(
+        None,
+        "Type of the default queue where `task_queues` names none, on RabbitMQ; None is the transport's own default.",
+        choices=("classic", "quorum"),
+    )
     task_default_exchange: Any = declare(
         None, "Exchange of queues without one, an `Exchange` or its name; None is named as the queue."
     )

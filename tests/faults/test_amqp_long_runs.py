@@ -20,8 +20,12 @@ from celeriac_amqp.testing import installed
 if not installed():
     pytest.skip("RabbitMQ is not installed", allow_module_level=True)
 
-from celeriac_amqp.long_runs import PREFIX
+from celeriac.errors import TransportLost
+from celeriac.model.address import Address
+from celeriac.model.message import Message
+from celeriac.spi.service import Context
 from celeriac_amqp.testing import Node, running_server
+from celeriac_amqp.transport import AmqpTransport
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
@@ -68,13 +72,6 @@ def start(fleet: Fleet, *arguments: str, pool: str = "solo") -> Any:
 
 def runs(fleet: Fleet, number: int) -> list[int]:
     return fleet.runs().get(number, [])
-
-
-def held_away(node: Node, url: str) -> int:
-    """Return how many messages workers hold in queues of their own."""
-    listed = node.ctl("list_queues", "-q", "-p", url.rsplit("/", 1)[1], "name", "messages_unacknowledged")
-    rows = [line.split("\t") for line in listed.splitlines() if line.startswith(PREFIX)]
-    return sum(int(count) for _, count in rows)
 
 
 def ready(node: Node, url: str) -> int:
@@ -164,3 +161,45 @@ def test_a_worker_learns_a_short_time_out_and_repeats_no_run_for_it(node: Node, 
     assert (runs(fleet, 1), runs(fleet, 2)) == ([worker.pid], [worker.pid])
     assert fleet.log(worker).count("closes channels on which a message is held for longer than 3 s") == 1
     wait_until(lambda: ready(node, fleet.environment["FAULTS_BROKER"]) == 0, 20, "nothing is left")
+
+
+def opened(url: str, queue_type: str) -> AmqpTransport:
+    options = {"queue_type": queue_type, "native_delayed_delivery_queue_type": queue_type, "hold_seconds": 0.5}
+    end = time.monotonic() + 30
+    while True:
+        transport = AmqpTransport(Address.parse(url), Context(options=options))
+        try:
+            transport.open(timeout=10)
+        except TransportLost:
+            transport.close()
+            if time.monotonic() > end:
+                raise
+        else:
+            return transport
+
+
+def take(transport: AmqpTransport, count: int) -> list[tuple[bytes, int]]:
+    taken: list[tuple[bytes, int]] = []
+    end = time.monotonic() + 30
+    while len(taken) < count and time.monotonic() < end:
+        found = transport.receive(["q"], limit=count - len(taken), timeout=1.0)
+        taken += [(delivery.message.body, delivery.deliveries) for delivery in found]
+    return taken
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+def test_what_is_held_away_outlives_a_server_that_is_killed(node: Node, queue_type: str) -> None:
+    with node.vhost() as url:
+        transport = opened(url, queue_type)
+        transport.publish([Message(body=text, routing_key="q") for text in (b"a", b"b", b"c")], timeout=10)
+        assert len(take(transport, 3)) == 3
+        wait_until(lambda: transport._hold.moved() == 3, 10, "they are moved")
+        time.sleep(1.0)  # RabbitMQ writes down what queues there are half a second later
+
+        node.kill()
+        node.start()
+        transport.close()
+
+        again = opened(url, queue_type)
+        assert sorted(take(again, 3)) == [(b"a", 2), (b"b", 2), (b"c", 2)]
+        again.close()

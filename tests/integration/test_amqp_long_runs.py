@@ -200,7 +200,8 @@ def test_what_is_settled_while_it_moves_stays_settled(connect: Connect) -> None:
 def test_a_verdict_over_a_connection_that_is_dead_and_does_not_know_it_changes_nothing(
     node: Node, connect: Connect
 ) -> None:
-    transport, other = connect(heartbeat=0.0), connect()
+    transport, other = connect(), connect()
+    publish(transport, "before", routing_key="next")
     publish(transport, "a")
     [held] = take(transport)
     moved(transport, 1)
@@ -220,7 +221,7 @@ def test_a_verdict_over_a_connection_that_is_dead_and_does_not_know_it_changes_n
 
     [back] = take(other)
     assert (back.message, back.deliveries) == (held.message, 2)
-    assert other.depths(["next"], timeout=SECONDS)[0].waiting == 0
+    assert other.depths(["next"], timeout=SECONDS)[0].waiting == 1
 
 
 def _port(transport: AmqpTransport) -> int:

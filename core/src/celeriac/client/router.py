@@ -113,7 +113,8 @@ class Router:
         if isinstance(queue, str):
             if not self._conf.task_create_missing_queues:
                 raise QueueNotFound(name, self.queues)
-            kind = cast("ExchangeType", self._conf.task_create_missing_queue_exchange_type or self._exchange_type)
+            # Direct as in Celery, whatever the default exchange is: two sides that differ could not share the queue.
+            kind = cast("ExchangeType", self._conf.task_create_missing_queue_exchange_type or "direct")
             arguments = _of_type(self._conf.task_create_missing_queue_type)
             queue = Queue(name, Exchange(name, kind), arguments=arguments)
         found = self.queues.setdefault(name, self._complete(as_queue(queue, setting="queue")))

@@ -42,7 +42,7 @@ class TaskSettings(Family):
     )
     task_create_missing_queue_exchange_type: str | None = declare(
         None,
-        "Type of their exchanges; None is `task_default_exchange_type`.",
+        "Type of their exchanges, whatever `task_default_exchange_type` is; None is direct.",
         choices=("direct", "topic", "fanout"),
     )
     task_default_queue: str = declare("celery", "The queue of tasks that no route sends elsewhere.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +14,7 @@ from amqp_peer import ACK, CLOSE, CONSUME, QOS, SECONDS, Peer, deliver, method
 from celeriac_amqp.consumer import Consumer
 from celeriac_amqp.failures import LinkLost
 from celeriac_amqp.link import Link
+from celeriac_amqp.wire import Wire
 
 Connect = Callable[..., Link]
 
@@ -52,6 +55,42 @@ def test_acknowledgements_go_as_one_up_to_the_first_that_is_held(connect: Connec
         assert struct.unpack(">QB", peer.expect(ACK)[1]) == (4, 1)
         consumer.ack([7, 6])
         assert struct.unpack(">QB", peer.expect(ACK)[1]) == (7, 1)
+
+
+def test_what_may_be_acknowledged_later_goes_before_the_next_and_without_one(connect: Connect) -> None:
+    with Peer() as peer, ThreadPoolExecutor(1) as pool:
+        consumer = Consumer(connect(peer.location()))
+        take = pool.submit(consumer.take, ["q"], limit=9, timeout=SECONDS)
+        channel, arguments = peer.expect(CONSUME)
+        name = arguments[5 : 5 + arguments[4]]
+        peer.send(b"".join(deliver(channel, name, tag, b"\0\0", b"") for tag in range(1, 5)))
+        assert len(take.result(SECONDS)) == 4
+
+        consumer.ack([1, 2], later=True)
+        consumer.ack([3])
+        assert [struct.unpack(">QB", peer.expect(ACK)[1]) for _ in range(2)] == [(2, 1), (3, 1)]
+        consumer.ack([4], later=True)
+        assert not consumer.holds(4)
+        assert struct.unpack(">QB", peer.expect(ACK)[1]) == (4, 1)
+
+
+def test_what_may_be_sent_later_is_sent_when_somebody_waits() -> None:
+    here, there = socket.socketpair()
+    with there:
+        wire = Wire(here, lambda: None, lambda lost: None)
+        there.setblocking(False)
+        wire.postpone(b"first")
+        wire.postpone(b"second")
+        with pytest.raises(BlockingIOError):
+            there.recv(100)
+
+        wire.wait(0.0)
+
+        assert there.recv(100) == b"firstsecond"
+        wire.postpone(b"third")
+        wire.write(b"fourth", time.monotonic() + SECONDS)
+        assert there.recv(100) == b"thirdfourth"
+        wire.close()
 
 
 def test_a_window_counts_what_is_held(connect: Connect) -> None:

@@ -289,8 +289,10 @@ class Consumer:
 
     # Acknowledging.
 
-    def ack(self, tags: Collection[int]) -> None:
+    def ack(self, tags: Collection[int], *, later: bool = False) -> None:
         """Acknowledge messages in one write, without an answer; tags that are not held are passed over.
+
+        `later`: with what is written next over the link, or before that when somebody waits, or after about a second.
 
         Raises: LinkLost: they are not settled, and come back.
         """
@@ -318,8 +320,12 @@ class Consumer:
             elif settled[0] < floor:
                 single = [tag for tag in settled if tag >= floor]
                 upto = settled[-len(single) - 1]
+            frames = acks(channel.number, upto, single)
+            if later:
+                self._link.postpone(frames)
+                return
             try:
-                self._link.write(acks(channel.number, upto, single), monotonic() + _ANSWER_SECONDS)
+                self._link.write(frames, monotonic() + _ANSWER_SECONDS)
             except DeadlineExceeded as late:
                 # These are settled here, and held there.
                 lost = LinkLost(f"{self._link.location.label} takes no acknowledgements")

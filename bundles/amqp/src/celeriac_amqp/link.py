@@ -161,6 +161,12 @@ class Link:
         if wire is not None:
             wire.post(data)
 
+    def postpone(self, data: bytes) -> None:
+        """Send frames with those that are sent next, or when somebody waits, or after about a second."""
+        wire = self._pump.wire
+        if wire is not None:
+            wire.postpone(data)
+
     def rare(self, function: Callable[[Any], T], *, timeout: float) -> T:
         """Return `function(channel)`, with py-amqp's channel for declaring and the like.
 
@@ -235,6 +241,7 @@ class Link:
         wire, heartbeat = self._pump.wire, self.heartbeat_seconds
         if wire is None or self._loss is not None:
             return
+        wire.flush()
         try:
             self._pump.now()
         except LinkLost:

@@ -30,6 +30,8 @@ SCHEMES: Final = frozenset({"rpc", "amqp", "amqps", "pyamqp", "librabbitmq"})
 """Of brokers whose messages go over RabbitMQ, and of a RabbitMQ for results alone."""
 TRANSIENT: Final = 1
 PERSISTENT: Final = 2
+_FEW: Final = 32
+"""Results of which the server is told later that they are here."""
 _CLOSE_SECONDS: Final = 1.0
 
 
@@ -208,6 +210,7 @@ class ReplyLine(Line):
         self._timeout = _CLOSE_SECONDS
         self._waited: list[Incoming] = []
         """What was there when this connection began to consume."""
+        self._arrived = False
 
     @property
     def lost(self) -> bool:
@@ -231,12 +234,15 @@ class ReplyLine(Line):
 
     def take(self, timeout: float) -> list[Incoming]:
         waited, self._waited = self._waited, []
-        if not timeout and not waited:
-            self._link.read()  # a take that does not wait looks at what was read, not at what could be
-        return waited or self._consumer.take([self._queue], limit=BATCH, timeout=timeout)
+        if not timeout and not waited and not self._arrived:
+            self._link.read()  # a take that does not wait looks at what was read, until something was ever delivered
+        found = waited or self._consumer.take([self._queue], limit=BATCH, timeout=timeout)
+        self._arrived = self._arrived or bool(found)
+        return found
 
     def ack(self, tags: Collection[int]) -> None:
-        self._consumer.ack(tags)
+        # Who waits for a result has it: the server may learn of that when there is time.
+        self._consumer.ack(tags, later=len(tags) <= _FEW)
 
     def wake(self) -> None:
         self._consumer.wake()

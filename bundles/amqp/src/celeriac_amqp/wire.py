@@ -30,7 +30,7 @@ class Wire:
     1. It never blocks: who waits does so in a selector, to which `nudge` from another thread is an event too.
     2. A write goes out whole or the connection is lost, since the peer could not tell where the next frame begins.
     3. `post` never waits: what cannot go out now is sent by whoever writes next. For answers given while reading, and
-       heartbeats.
+       heartbeats. `postpone` does not even try: for what nobody waits for, while somebody waits for this thread.
     4. TLS keeps one state for both directions, so its reads and writes take turns; none of them waits inside.
     """
 
@@ -73,6 +73,8 @@ class Wire:
 
     def wait(self, seconds: float) -> None:
         """Return when something arrives, when nudged, or after some time. Raises: LinkLost: the wire was closed."""
+        if self._posted:
+            self.flush()
         try:
             ready = self._selector.select(seconds)
             for key, _ in ready:
@@ -105,14 +107,19 @@ class Wire:
         finally:
             self._writing.release()
         if self._posted:
-            self._flush()
+            self.flush()
 
     def post(self, data: bytes) -> None:
         """Send soon, without waiting and without an error."""
         self._posted.append(data)
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def postpone(self, data: bytes) -> None:
+        """Send with what is sent next, or before this side waits, or when `flush` is called."""
+        self._posted.append(data)
+
+    def flush(self) -> None:
+        """Send what was postponed and what could not go out before, without waiting and without an error."""
         # Again after each release: who posted in between found the lock taken, and relies on this.
         while self._posted and self._writing.acquire(blocking=False):
             try:

@@ -158,7 +158,8 @@ def tests(session: nox.Session) -> None:
         elif version != RUNNING:
             session.log(f"CPython {version} is not installed here: skipped.")
     path = os.pathsep.join([session.bin, os.environ.get("PATH", "")])
-    logs = Path(session.create_tmp())
+    logs = REPORTS / "logs"
+    logs.mkdir(parents=True)
     session.log(f"Side by side: {', '.join(parts)}. What each says meanwhile is in {logs}.")
     environment = {**os.environ, **session.env, "PATH": path}
     failed = runpy.run_path(str(ROOT / ".ci/beside.py"))["run"](parts, logs, cwd=ROOT, env=environment)

@@ -289,3 +289,24 @@ def test_a_wrong_password_is_named_and_not_shown(url: str) -> None:
         transport.open(timeout=TIMEOUT)
 
     assert "hidden" not in str(caught.value)
+
+
+def test_what_was_pushed_and_is_overlooked_for_an_earlier_queue_goes_back(connect: Connect) -> None:
+    busy, other = connect(), connect()
+    publish(busy, "first", queue="low")
+    assert texts(busy.receive(["high", "low"], limit=2, timeout=TIMEOUT)) == ["first"]
+    publish(busy, "second", queue="low")
+    assert busy._consumer.waiting()["low"] == 1
+
+    found: list[str] = []
+    end = time.monotonic() + 20
+    while not found and time.monotonic() < end:
+        publish(busy, "x", queue="high")
+        while not busy._consumer.waiting().get("high"):
+            assert time.monotonic() < end
+        taken = busy.receive(["high", "low"], limit=1, timeout=TIMEOUT)
+        assert texts(taken) == ["x"]
+        busy.settle([Verdict(delivery=taken[0])], timeout=TIMEOUT)
+        found = texts(other.receive(["low"], limit=1, timeout=0.05))
+
+    assert found == ["second"]

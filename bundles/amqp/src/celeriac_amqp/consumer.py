@@ -7,6 +7,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -346,6 +347,14 @@ class Consumer:
             finally:
                 self._taking.release()
         return {queue: len(waiting) for queue, waiting in list(self._waiting.items())}
+
+    def heads(self) -> dict[str, Event]:
+        """Return what waits first of each queue that has pushed and was not taken from: the same as long as it does."""
+        heads: dict[str, Event] = {}
+        for queue, waiting in list(self._waiting.items()):
+            with suppress(IndexError):  # empty, or emptied at this moment
+                heads[queue] = waiting[0]
+        return heads
 
     def surplus(self, queues: Collection[str] | None = None) -> list[Incoming]:
         """Consume these queues no more, or all, and return what was pushed and no take has asked for.

@@ -47,6 +47,8 @@ _AGAIN_SECONDS: Final = 5.0
 """How long copies may take, and how long to wait where RabbitMQ took none."""
 _SURPLUS_SECONDS: Final = 1.0
 """After how long without a `receive` what was pushed goes back, so that others can have it."""
+_OVERLOOKED_SECONDS: Final = 5.0
+"""After how long it goes back where each `receive` had enough from other queues."""
 
 
 class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
@@ -108,6 +110,7 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
         self._uncopied: dict[int, Incoming] = {}
         self._copied = monotonic()
         self._received = monotonic()
+        self._heads: dict[str, tuple[object, float]] = {}
         self._closing = threading.Event()
         self._opened = False
         self._ended = False
@@ -270,22 +273,34 @@ class AmqpTransport(Transport, Declares, Inspects, KeepsLetters):
         self._publication.send(copies, end)
         self._consumer.ack(tags)
 
-    def _hand_back(self, end: float) -> None:
+    def _hand_back(self, end: float, queues: Collection[str] | None = None) -> None:
         """Return what was pushed and not asked for; what cannot be returned so, the broker returns in the end."""
         try:
-            surplus = self._consumer.surplus()
+            surplus = self._consumer.surplus(queues)
             if surplus:
                 self._exchange([self._copy(each) for each in surplus], [each.tag for each in surplus], end)
         except (StoreError, LinkLost, ChannelClosed, failures.DeadlineExceeded) as error:
             logger.debug("not handed back: %s", error, extra={"event": "not_handed_back"})
 
+    def _overlooked(self) -> list[str]:
+        """Return the queues that pushed what no `receive` takes, since earlier ones have enough; to be asked often."""
+        now, before = monotonic(), self._heads
+        self._heads = {
+            queue: before[queue] if queue in before and before[queue][0] is head else (head, now)
+            for queue, head in self._consumer.heads().items()
+        }
+        return [queue for queue, (_, since) in self._heads.items() if now - since > _OVERLOOKED_SECONDS]
+
     def _return_surplus(self) -> None:
         while not self._closing.wait(_SURPLUS_SECONDS / 2):
-            if self._receiving.acquire(blocking=False):
+            overlooked = self._overlooked()
+            if self._receiving.acquire(timeout=_SURPLUS_SECONDS / 2 if overlooked else 0.0):
                 try:
                     idle = monotonic() - self._received
                     if idle > _SURPLUS_SECONDS and any(self._consumer.waiting().values()):
                         self._hand_back(monotonic() + _ANSWER_SECONDS)
+                    elif overlooked:
+                        self._hand_back(monotonic() + _AGAIN_SECONDS, overlooked)
                 except LinkLost:
                     return  # it has gone back already; whoever receives is told
                 finally:

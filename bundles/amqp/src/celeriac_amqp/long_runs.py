@@ -103,6 +103,8 @@ class LongRuns:
     def close(self, timeout: float) -> None:
         """Move nothing any more. What is held returns as the connection ends, which is for the caller to do."""
         self._ending.set()
+        if self._consumer is not None:
+            self._consumer.wake()
         if self._thread is not None:
             self._thread.join(timeout)
         if self._publication is not self._shared:
@@ -167,7 +169,7 @@ class LongRuns:
         left = len(copies)
         while left > 0:
             taken = consumer.take([self.name], limit=left, timeout=max(end - monotonic(), 0.0))
-            if not taken and monotonic() >= end:
+            if not taken and (monotonic() >= end or self._ending.is_set()):
                 raise DeadlineExceeded(f"{len(copies)} copies did not come back in time", sent=True)
             left -= len(taken)
             self._arrived(consumer, taken)

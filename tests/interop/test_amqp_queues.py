@@ -83,6 +83,7 @@ def test_both_declare_the_same_queues_in_either_order(settings, first):
         ("news", "weather.north", {"weather"}),
         ("news", "sport.tennis.women", {"sport"}),
         ("plain", "sport", {"sport"}),
+        ("all", "any", {"one", "other"}),
     ],
 )
 def test_what_is_sent_to_an_exchange_reaches_the_queues_of_the_other_side(client, exchange, routing_key, reached):

@@ -56,7 +56,9 @@ CLUSTER_CAPABILITIES: Final = TransportCapabilities(
     reach="network",
     guarantee="at least once; once while the worker lives",
 )
-RESULT_CAPABILITIES: Final = ResultCapabilities(waits=True, expires="store", joins=True, durable=True, reach="network")
+RESULT_CAPABILITIES: Final = ResultCapabilities(
+    waits=True, expires="store", joins=True, chords=True, durable=True, reach="network"
+)
 COORDINATOR_CAPABILITIES: Final = CoordinatorCapabilities(durable=True, reach="network")
 
 CONNECTION_OPTIONS: Final[Mapping[str, Option]] = {

@@ -9,7 +9,7 @@ from celeriac.model.address import Address
 from celeriac.model.join import Growth, Join, Part
 from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
-from celeriac.spi.results import Joins, ResultStore, Waits
+from celeriac.spi.results import Chords, ResultStore, Waits
 from celeriac.spi.service import Context
 from celeriac_redis import joins as kept
 from celeriac_redis.link import Link
@@ -25,7 +25,7 @@ _MOST_BYTES: Final = 8 << 20
 """What one script writes, and one command reads, at the most: nobody else is served meanwhile."""
 
 
-class RedisResultStore(ResultStore, Waits, Joins):
+class RedisResultStore(ResultStore, Waits, Chords):
     """A connection to the results in one server, or cluster."""
 
     capabilities = RESULT_CAPABILITIES
@@ -116,11 +116,15 @@ class RedisResultStore(ResultStore, Waits, Joins):
 
     def give(self, parts: Sequence[Part], *, timeout: float) -> list[Message]:
         with self._call("give"):
-            return self._joins.give(parts, timeout)
+            return self._joins.give(parts, self.clock.time(), timeout)
 
     def parts(self, join: str, *, timeout: float) -> list[Part]:
         with self._call("parts"):
             return self._joins.parts(join, timeout)
+
+    def message(self, join: str, *, timeout: float) -> Message | None:
+        with self._call("message"):
+            return self._joins.message(join, timeout)
 
     def close_joins(self, ids: Collection[str], *, timeout: float) -> None:
         with self._call("close_joins"):

@@ -24,8 +24,9 @@ from msgspec import Struct, field
 from celeriac.model.message import Delivery, Message
 from celeriac.model.outcome import Action, Verdict
 from celeriac.model.record import ResultRecord
+from celeriac_redis.chords import chord_giving
 from celeriac_redis.envelope import open_envelope, seal
-from celeriac_redis.joins import giving, growing, join_key, opening
+from celeriac_redis.joins import closing, giving, growing, opening
 from celeriac_redis.keys import Keys
 from celeriac_redis.leases import Leases
 from celeriac_redis.link import Link
@@ -145,6 +146,7 @@ class Settler:
     def _calls(self, verdicts: Sequence[Verdict], now: float, end: float, taking: Taking | None) -> list[_Call]:
         messages = [message for verdict in verdicts for message in verdict.followups]
         messages += [join.message for verdict in verdicts for join in verdict.joins]
+        messages += [part.message for verdict in verdicts for part in verdict.parts if part.message is not None]
         routes: Resolved = {}
         if messages:
             if any(message.exchange for message in messages):
@@ -190,18 +192,21 @@ class Settler:
             self._add_joins(call, verdict, now)
 
     def _add_joins(self, call: _Call, verdict: Verdict, now: float) -> None:
-        prefix = self.join_prefix
-        call.arguments += (len(verdict.joins), len(verdict.grows), len(verdict.parts), len(verdict.closes))
+        prefix, alone = self.join_prefix, self._link.is_cluster
+        own = [giving(part, prefix) for part in verdict.parts if part.message is None]
+        theirs = [chord_giving(part, part.message, prefix, now) for part in verdict.parts if part.message is not None]
+        call.arguments += (len(verdict.joins), len(verdict.grows), len(own), len(theirs), len(verdict.closes))
         for join in verdict.joins:
-            row = opening(join, prefix, now)
+            row = opening(join, prefix, now, alone=alone)
             call.arguments += row
-            call.size += len(row[-1])
+            call.size += len(row[7])
         for growth in verdict.grows:
             call.arguments += growing(growth, prefix)
-        for part in verdict.parts:
-            call.arguments += giving(part, prefix)
-            call.size += len(part.payload)
-        call.arguments += [join_key(id_, prefix) for id_ in verdict.closes]
+        for given in (*own, *theirs):
+            call.arguments += given
+        call.size += sum(len(part.payload) for part in verdict.parts)
+        for id_ in verdict.closes:
+            call.arguments += closing(id_, prefix, alone=alone)
 
     def _triples(
         self, call: _Call, messages: Iterable[Message], now: float, routes: Resolved

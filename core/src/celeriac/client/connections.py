@@ -261,6 +261,12 @@ class Connections:
         declared = plugins.load("results", _plugin_name("results", address.scheme))
         return bool(declared.capabilities.joins)
 
+    @property
+    def chords(self) -> bool:
+        """Whether the result store counts the members of joins where Celery's workers count them."""
+        declared = self._results_capabilities()
+        return declared is not None and declared.chords
+
     def _results_capabilities(self) -> ResultCapabilities | None:
         """Return what the result store can do, without importing its driver; None where there is no such store."""
         address = self.results_address

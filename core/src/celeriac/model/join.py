@@ -6,7 +6,10 @@ from msgspec import Struct
 
 from celeriac.model.message import Message
 
-__all__ = ["Growth", "Join", "Part"]
+__all__ = ["UNPLACED", "Growth", "Join", "Part"]
+
+UNPLACED = -1
+"""The place of a member that has none: in a chord that a client of Celery's opened: behind all others."""
 
 
 class Join(Struct, frozen=True, kw_only=True):
@@ -28,13 +31,16 @@ class Growth(Struct, frozen=True, kw_only=True):
     """One more member that a join waits for, added while another member runs.
 
     `member` is the id of its task: however often this comes, the join grows by it once. `successes` and `failures` are
-    what the join then needs more of each.
+    what the join then needs more of each. `theirs` is said of a chord that a client of Celery's opened, which is kept
+    for `expires_seconds` more; None keeps it.
     """
 
     join: str
     member: str
     successes: int = 1
     failures: int = 0
+    theirs: bool = False
+    expires_seconds: float | None = None
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -42,6 +48,9 @@ class Part(Struct, frozen=True, kw_only=True):
 
     `member` is the id of its task: however often it comes, it counts once, and the first one stands. `place` is its
     position among the members, from 0. `payload` is what the join gets of it, in bytes that the store does not read.
+
+    A member of a chord that a client of Celery's opened brings the `message` that is published if the chord is complete
+    with it. Its part is kept for `expires_seconds` more; None keeps it.
     """
 
     join: str
@@ -49,3 +58,5 @@ class Part(Struct, frozen=True, kw_only=True):
     place: int
     succeeded: bool
     payload: bytes
+    message: Message | None = None
+    expires_seconds: float | None = None

@@ -208,7 +208,7 @@ class Ending:
 
     def _parts(self, run: Run, state: str, value: Any) -> list[Part]:
         """Return what this run gives to the join it is a member of, and, where its chain ends, what that would have."""
-        own = [] if run.embed.chord is None else [self.recorder.part(run.headers, state, value)]
+        own = [] if run.embed.chord is None else [self.recorder.part(run.headers, state, value, run.embed.chord)]
         return own if state == SUCCESS else [*own, *self.recorder.later_parts(run.headers, run.embed, state, value)]
 
     def _ignores(self, run: Run) -> bool:

@@ -60,6 +60,7 @@ class Executor:
         self.failures: Failures = Failures(app, self.recorder, hostname)
         self.bodies: BodyReader = BodyReader(app)
         self.joins: bool = app.connections.joins
+        self.chords: bool = app.connections.chords
         self._runs = {name: TaskRun(self, task) for name, task in app.tasks.items()}
         self._calls = {name: run.call for name, run in self._runs.items()}
         self.join: Callable[..., Outcome] = JoinRun(app, self.bodies, self.failures, hostname).call
@@ -158,6 +159,7 @@ class TaskRun(Ending):
         self.is_async: bool = task.is_async
         self.hostname: str = executor.hostname
         self.joins: bool = executor.joins
+        self.chords: bool = executor.chords
         self.coroutines: CoroutineRunner = executor.coroutines
         self.read: Callable[[Message, TaskHeaders], Body] = executor.bodies.read
         self.before_start: Any = overridden(task, "before_start")
@@ -217,11 +219,15 @@ class TaskRun(Ending):
             args, kwargs, embed = self.read(request.message, headers)
         except MessageError as error:
             return self._unreadable(request, headers, error)
-        if embed.chord is not None and not (self.joins and "join" in embed.chord):
+        if embed.chord is not None and not (self.joins if "join" in embed.chord else self.chords):
             # Run without its join, the body of the chord would never come: better kept until somebody can.
             reason = "part of a chord, and the result store of this worker counts no members of chords"
             if self.joins:
-                reason = "part of a chord of a Celery client, whose members only Celery's workers count"
+                reason = (
+                    "part of a chord of a Celery client, and the result store of this worker does not count where"
+                    " Celery's workers count: have both sides keep results in one Redis, or send it to a queue that"
+                    " only Celery's workers take from"
+                )
             return Outcome(key=request.key, state=REJECTED, action=Action.PARK, reason=reason, error=reason)
         run = Run(request, headers, args, kwargs, embed, self.hostname, start)
         if events.task_prerun.receivers:

@@ -152,7 +152,7 @@ class Failures:
         if state == FAILURE:
             followups = after_failure(self._app, context, embed, error, text, call=self._calls.put)
         self._send(headers, context, policy.task, error, text)
-        own_part = [] if embed.chord is None else [self._recorder.part(headers, state, error)]
+        own_part = [] if embed.chord is None else [self._recorder.part(headers, state, error, embed.chord)]
         parts = (*own_part, *self._recorder.later_parts(headers, embed, state, error))
         if headers.ignores_result(policy.ignores_result) and not policy.keeps_errors:
             return Consequences(followups=tuple(followups), parts=parts)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from celeriac.client.canvas.planning import LIST_TASK, join_message
 from celeriac.errors import EncodeError
 from celeriac.model.document import exception_data, now_text, result_document, safe_repr
-from celeriac.model.join import Part
+from celeriac.model.join import UNPLACED, Part
 from celeriac.model.protocol import Embed, TaskHeaders
 from celeriac.model.record import IGNORED, STARTED, SUCCESS, ResultRecord
 
@@ -27,6 +28,7 @@ class Recorder:
     """Makes result records in the result serializer's bytes. Reads its settings once."""
 
     def __init__(self, app: Celeriac, hostname: str) -> None:
+        self._app = app
         self._codecs = app.codecs
         self._serializer: str = app.conf.result_serializer
         self._found: Serializer | None = None
@@ -96,8 +98,10 @@ class Recorder:
         later = [TaskHeaders(task=headers.task, id=id_, parent_id=headers.id) for id_ in ids]
         return [self.exception(step, state, error, message=message) for step in later]
 
-    def part(self, headers: TaskHeaders, state: str, value: Any) -> Part:
+    def part(self, headers: TaskHeaders, state: str, value: Any, chord: Mapping[str, Any] | None = None) -> Part:
         """Return what a member of a join gives to it: `[1, id, state, value]`, as Celery's chords have it.
+
+        `chord` is the body as the member's message has it: that of a Celery client's chord comes with the part.
 
         Raises: EncodeError: the result serializer cannot write the value.
         """
@@ -110,19 +114,34 @@ class Recorder:
                 raise
             given["exc_message"] = [_plain(argument) for argument in given["exc_message"]]
             payload, _, _ = self._codecs.dumps([1, headers.id, state, given], self._serializer)
-        place = headers.group_index or 0
-        return Part(join=headers.group or "", member=headers.id, place=place, succeeded=succeeded, payload=payload)
+        group, place = headers.group or "", headers.group_index or 0
+        if chord is None or "join" in chord:
+            return Part(join=group, member=headers.id, place=place, succeeded=succeeded, payload=payload)
+        return Part(
+            join=group,
+            member=headers.id,
+            place=UNPLACED if headers.group_index is None else place,
+            succeeded=succeeded,
+            payload=payload,
+            message=join_message(self._app, group, chord, root_id=headers.root_id, parent_id=headers.id),
+            expires_seconds=self._expires,
+        )
 
     def later_parts(self, headers: TaskHeaders, embed: Embed, state: str, error: BaseException | None) -> list[Part]:
-        """Return the part that the last step of a chain would have given, had the chain gone on."""
+        """Return the part that the last step of a chain would have given, had the chain gone on.
+
+        Several where a client of Celery's counts each member of the group that it ends with.
+        """
         if not embed.chain:
             return []
-        last = embed.chain[0].get("options") or {}
-        ends = ends_of(embed.chain[0])
-        if not last.get("chord") or not last.get("group_id") or not ends:
+        last = _last_of(embed.chain[0])
+        options = last.get("options") or {}
+        chord, group, ends = options.get("chord"), options.get("group_id"), ends_of(last)
+        if not chord or not group or not ends:
             return []
-        member = TaskHeaders(task=headers.task, id=ends[0], group=last["group_id"], group_index=last.get("group_index"))
-        return [self.part(member, state, error)]
+        place = options.get("group_index")
+        members = [TaskHeaders(task=headers.task, id=id_, group=group, group_index=place) for id_ in ends]
+        return [self.part(member, state, error, chord) for member in (members[:1] if "join" in chord else members)]
 
     def started(self, headers: TaskHeaders, pid: int, message: Message | None = None) -> ResultRecord:
         """Record that a task runs, where."""
@@ -205,15 +224,29 @@ def _success_document(headers: TaskHeaders, value: bytes) -> bytes:
 
 def ends_of(step: Mapping[str, Any]) -> list[str]:
     """Return the ids of the tasks that a step in wire form ends with: its own, or those of a group's members."""
-    match step.get("subtask_type"):
+    kind, kwargs = step.get("subtask_type"), step.get("kwargs") or {}
+    match kind:
         case "group":
-            return [id_ for member in step["kwargs"]["tasks"] for id_ in ends_of(member)]
-        case "chain" if step["kwargs"]["tasks"]:
-            return ends_of(step["kwargs"]["tasks"][-1])
-        case "chord" if step["kwargs"]["body"]:
-            return ends_of(step["kwargs"]["body"])
+            return [id_ for member in kwargs["tasks"] for id_ in ends_of(member)]
+        case "chain" if kwargs["tasks"]:
+            return ends_of(kwargs["tasks"][-1])
+        case "chord" if kwargs["body"]:
+            # A group that is counted as one is such a chord too.
+            listed = kwargs["header"] if kwargs["body"]["task"] == LIST_TASK else ()
+            members = listed["kwargs"]["tasks"] if isinstance(listed, Mapping) else listed
+            return [*ends_of(kwargs["body"]), *(id_ for member in members for id_ in ends_of(member))]
     id_ = (step.get("options") or {}).get("task_id")
     return [id_] if id_ else []
+
+
+def _last_of(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a step in wire form ends with: itself, or that of its steps for which something waits."""
+    kind, kwargs = step.get("subtask_type"), step.get("kwargs") or {}
+    if (step.get("options") or {}).get("chord"):
+        return step
+    if kind == "chord" and kwargs["body"]:
+        return _last_of(kwargs["body"])
+    return _last_of(kwargs["tasks"][-1]) if kind == "chain" and kwargs["tasks"] else step
 
 
 def plain_text(text: str) -> str:

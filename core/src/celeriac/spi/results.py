@@ -8,7 +8,8 @@ The contract, which `celeriac.testing.contracts.results` checks:
 3. An id that the store does not know is absent from the answer of `get`; it is no error.
 4. A saved group is a record like that of a task; `celeriac.model.record.GROUP_PREFIX` begins its id.
 5. A store with `joins` counts each member of a join once, however often its part comes, and calls the join complete
-   once it is, whichever of several processes brought the last part.
+   once it is, whichever of several processes brought the last part. With `chords` a part that brings a message is for
+   a chord that a client of Celery's opened: nobody opens it here.
 6. A store that `replies` sends a record to the name in its `reply_to`, where at most one process listens. What is said
    above of reading holds in that process, from the moment the record has arrived there, for all its connections; no
    other process reads anything. A record that names nobody, or somebody who no longer listens, is dropped: no error.
@@ -27,7 +28,7 @@ from celeriac.model.message import Message
 from celeriac.model.record import ResultRecord
 from celeriac.spi.service import Service
 
-__all__ = ["Expires", "Joins", "Replies", "ResultCapabilities", "ResultStore", "Waits"]
+__all__ = ["Chords", "Expires", "Joins", "Replies", "ResultCapabilities", "ResultStore", "Waits"]
 
 
 class ResultCapabilities(Struct, frozen=True, kw_only=True):
@@ -39,6 +40,8 @@ class ResultCapabilities(Struct, frozen=True, kw_only=True):
     """Drops old records by itself (store), or when swept (class `Expires`)."""
     joins: bool = False
     """Counts the members of joins (class `Joins`); workflows that wait for a group need it."""
+    chords: bool = False
+    """Counts where Celery's workers count, so that the members of a join may run on either side (class `Chords`)."""
     replies: bool = False
     """Sends each record to the process that asked for it, and keeps none (class `Replies`)."""
     durable: bool = True
@@ -155,8 +158,23 @@ class Joins(ABC):
 
     @abstractmethod
     def parts(self, join: str, *, timeout: float) -> list[Part]:
-        """Return what the members of a join gave, by their places; nothing for one that is closed or unknown."""
+        """Return what the members of a join gave, by their places; nothing for one that is closed or unknown.
+
+        With `chords`, `member` may be empty and `succeeded` wrong: the payload says it.
+        """
 
     @abstractmethod
     def close_joins(self, ids: Collection[str], *, timeout: float) -> None:
         """Drop the parts of joins; what their other members still give is ignored."""
+
+
+class Chords(Joins):
+    """Counts the members of joins where Celery's workers count those of chords.
+
+    So the last member may be one that ran there, and parts may come for chords that no `open_joins` opened: they bring
+    the message that `give` returns.
+    """
+
+    @abstractmethod
+    def message(self, join: str, *, timeout: float) -> Message | None:
+        """Return what was to be published for a join that is open; None for one that is closed or unknown."""

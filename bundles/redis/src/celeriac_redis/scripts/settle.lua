@@ -20,7 +20,8 @@
 --         number of follow-ups, each:   target, moment when it is due in microseconds or '', message
 --                                       ('!' is '' for one that may be taken)
 --                                       or 0, channel, message, for subscribers
---         number of joins, growths, parts, keys of joins to be closed, and these, if they follow
+--         number of joins, growths, parts, parts for chords of Celery's clients, joins to be closed, and these, if
+--                                       they follow
 -- Answer: the numbers of the refused verdicts, from 0, with commas between. If follow-ups were taken, then a semicolon,
 --         the stamp of their fields, a semicolon, and which they are, as numbers from 0 among those that may be.
 -- A call that is repeated, or that comes after `resolve` declared it lost, has no further effect.
@@ -130,11 +131,11 @@ local function put_record(at, wanted)
 end
 
 -- Read past what a verdict says of joins. They are opened at once and grow; parts are given, and joins closed, after all verdicts.
-local given, closed = {}, {}
+local given, theirs, closed = {}, {}, {}
 local function join(at, wanted)
   local joins, growths, parts = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local closings = tonumber(ARGV[at + 3])
-  at = at + 4
+  local foreign, closings = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  at = at + 5
   for _ = 1, joins do
     if wanted then open_join(at) end
     at = at + JOIN_FIELDS
@@ -147,9 +148,13 @@ local function join(at, wanted)
     if wanted then given[#given + 1] = at end
     at = at + PART_FIELDS
   end
+  for _ = 1, foreign do
+    if wanted then theirs[#theirs + 1] = at end
+    at = at + CHORD_FIELDS
+  end
   for _ = 1, closings do
-    if wanted then closed[#closed + 1] = ARGV[at] end
-    at = at + 1
+    if wanted then closed[#closed + 1] = at end
+    at = at + CLOSE_FIELDS
   end
   return at
 end
@@ -179,6 +184,11 @@ while at <= #ARGV do
   index = index + 1
 end
 
+local function publish(message)
+  local step = ARGV[6]:sub(message[2] + 1, message[2] + 1)
+  redis.call('LPUSH', list_of(ARGV[6]:sub(11) .. message[1], step), message[3])
+end
+
 local touched = {}
 for _, part in ipairs(given) do
   give_part(part)
@@ -187,12 +197,13 @@ end
 for _, part in ipairs(given) do
   local message = touched[ARGV[part]] and complete_join(ARGV[part], true)
   touched[ARGV[part]] = nil
-  if message then
-    local step = ARGV[6]:sub(message[2] + 1, message[2] + 1)
-    redis.call('LPUSH', list_of(ARGV[6]:sub(11) .. message[1], step), message[3])
-  end
+  if message then publish(message) end
 end
-for _, key in ipairs(closed) do close_join(key) end
+for _, part in ipairs(theirs) do
+  local message = give_theirs(part) ~= nil and complete_theirs(part, true)
+  if message then publish(message) end
+end
+for _, row in ipairs(closed) do close_join(ARGV[row], ARGV[row + 1]) end
 
 for queue = 1, queues do
   local list = returned[queue]

@@ -9,6 +9,7 @@ from uuid import NAMESPACE_OID, uuid5
 from celeriac.client.canvas.planning import Follow, Planner
 from celeriac.client.canvas.policies import policy
 from celeriac.client.canvas.shaping import ends_in_group
+from celeriac.model.join import Growth
 from celeriac.model.signature import Signature, signature
 
 if TYPE_CHECKING:
@@ -36,10 +37,18 @@ def add_to_chord(app: Celeriac, context: Context, sig: Mapping[str, Any]) -> Any
         name = f"{context.id} {context.retries} {len(context.grows)}"
         added.set(task_id=str(uuid5(NAMESPACE_OID, name)))
     planner = Planner(app, context)
-    follow = Follow(chord=context.chord, group_id=context.group, group_index=ADDED)
+    # In a chord of a Celery client it stands beside the member that adds it, as where Celery's workers add it.
+    place = ADDED if "join" in context.chord else context.group_index
+    follow = Follow(chord=context.chord, group_id=context.group, group_index=place)
     result = planner.run(added, (), follow)
-    context.grows.append(policy(context.chord.get("join")).growth(context.group, str(result.id)))
+    context.grows.append(_growth(app, context.chord, context.group, str(result.id)))
     context.followups += planner.plan.messages
     context.joins += planner.plan.joins
     context.children.append(result)  # type: ignore[arg-type]  # a task's, as what ends with a group is refused
     return result
+
+
+def _growth(app: Celeriac, chord: Mapping[str, Any], group: str, member: str) -> Growth:
+    if "join" in chord:
+        return policy(chord["join"]).growth(group, member)
+    return Growth(join=group, member=member, theirs=True, expires_seconds=app.conf.result_expires or None)

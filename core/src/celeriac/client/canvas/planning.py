@@ -22,11 +22,14 @@ from msgspec import Struct, field
 from celeriac.client.canvas.policies import policy
 from celeriac.client.canvas.shaping import (
     Results,
+    as_one,
+    ends_in_group,
     flat,
     flat_group,
     freeze,
     grouped,
     handed_down,
+    last_of,
     linked,
     pass_on,
     with_options,
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.client.context import Context
 
-__all__ = ["JOINS_QUEUE", "JOIN_TASK", "LIST_TASK", "Follow", "Plan", "Planner"]
+__all__ = ["JOINS_QUEUE", "JOIN_TASK", "LIST_TASK", "Follow", "Plan", "Planner", "join_message"]
 
 JOIN_TASK = "celeriac.join"
 LIST_TASK = "celeriac.list"
@@ -151,6 +154,9 @@ class Planner:
             # What waits for the chain waits for its last step.
             own = rest[-1].options
             if follow.chord is not None:
+                rest[-1] = self._as_one(rest[-1])
+                own = last_of(rest[-1]).options
+            if follow.chord is not None:
                 own["chord"] = dict(follow.chord)
             if follow.group_id is not None:
                 own.update(group_id=follow.group_id, group_index=follow.group_index)
@@ -161,8 +167,9 @@ class Planner:
     def _group(self, sig: group, args: tuple[Any, ...], follow: Follow) -> Results:
         members = [with_options(member, handed_down(sig)) for member in flat_group(sig)]
         id_ = sig.id or self.app.new_id()
-        if follow.waits:
+        if follow.waits and not (members and all(member.options.get("chord") for member in members)):
             return self._join(id_, members, args, None, follow, terms=sig.options.get("join"))
+        # Nothing waits for it, or for each of its members: so a client of Celery's writes a group that ends a member.
         results = [
             self.run(member, args, Follow(group_id=id_, group_index=place)) for place, member in enumerate(members)
         ]
@@ -198,21 +205,14 @@ class Planner:
         """Plan members that something waits for; without a body, their list itself is what follows."""
         chosen = policy(terms)
         if body is None:
-            body = Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=self.app)
+            body = self._list()
         result = freeze(body, self.app, self.reply_to)
         if not members:
             return self.run(body, ([],), follow)
         successes, failures = chosen.terms(len(members))
         followed = _followed(body, follow)
-        followed["join"] = chosen.text  # by which workers know a join that they can count
-        message = self.app.publisher.build(
-            JOIN_TASK,
-            (id_, dict(followed)),
-            task=self.app.tasks.get(JOIN_TASK),
-            parent=self.parent,
-            queue=JOINS_QUEUE,
-            ignore_result=True,
-        )
+        followed["join"] = chosen.text
+        message = join_message(self.app, id_, followed, parent=self.parent)
         self.plan.joins.append(
             Join(
                 id=id_,
@@ -223,11 +223,43 @@ class Planner:
                 expires_seconds=self.app.conf.result_expires or None,
             )
         )
+        waits = _ticket(id_, chosen.text, str(message.headers["id"]))
         results = [
-            self.run(member, args, Follow(chord=followed, group_id=id_, group_index=place))
+            self.run(member, args, Follow(chord=waits, group_id=id_, group_index=place))
             for place, member in enumerate(members)
         ]
         return linked([GroupResult(id_, results, app=self.app), result])
+
+    def _as_one(self, sig: Signature[Any]) -> Signature[Any]:
+        """Return what ends with one task, which is the member of a join."""
+        if not ends_in_group(sig):
+            return sig
+        last = self._list()
+        freeze(last, self.app, self.reply_to)
+        return as_one(sig, last)
+
+    def _list(self) -> Signature[Any]:
+        return Signature(LIST_TASK, (), {}, {"queue": JOINS_QUEUE}, app=self.app)
+
+
+def join_message(app: Celeriac, id_: str, body: Mapping[str, Any], **options: Any) -> Message:
+    """Return what is published when a join is complete; `options` are those of any task."""
+    task = app.tasks.get(JOIN_TASK)
+    return app.publisher.build(
+        JOIN_TASK, (id_, dict(body)), task=task, queue=JOINS_QUEUE, ignore_result=True, **options
+    )
+
+
+def _ticket(id_: str, join: str, message_id: str) -> dict[str, Any]:
+    """Return what members of a join carry in the place of a chord's body; `join` is its policy, for our workers.
+
+    A worker of Celery's that counts the last member publishes it, given the values, or its error callback: both become
+    messages of the complete join, which one of Celeriac's workers runs.
+    """
+    failed = {"task": JOIN_TASK, "args": [id_], "kwargs": {}, "options": {"queue": JOINS_QUEUE}, "immutable": True}
+    options = {"task_id": message_id, "queue": JOINS_QUEUE, "link_error": [{**failed, "subtask_type": None}]}
+    ticket = {"task": JOIN_TASK, "args": [id_], "kwargs": {}, "options": options, "immutable": False}
+    return {**ticket, "subtask_type": None, "join": join}
 
 
 def _reply_to(app: Celeriac, parent: Context | None, *, published: bool) -> str:

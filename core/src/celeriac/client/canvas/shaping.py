@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Results",
+    "as_one",
     "ends_in_group",
     "flat",
     "flat_group",
     "freeze",
     "grouped",
     "handed_down",
+    "last_of",
     "linked",
     "pass_on",
     "with_options",
@@ -83,6 +85,36 @@ def ends_in_group(sig: Signature[Any]) -> bool:
         return isinstance(sig, group)
     steps = flat(sig)
     return bool(steps) and ends_in_group(steps[-1])
+
+
+def as_one(sig: Signature[Any], last: Signature[Any]) -> Signature[Any]:
+    """Return a copy that ends with one task, as it does, or with `last`: the body of the group that it ends with.
+
+    For what counts as one member of a join. Celery's workers would count each member of the group.
+    """
+    if not ends_in_group(sig):
+        return sig
+    copied = sig.clone()
+    if isinstance(copied, chain):
+        steps = flat(copied)
+        copied["kwargs"] = {"tasks": [*steps[:-1], as_one(steps[-1], last)]}
+        return copied
+    if isinstance(copied, chord) and copied.body is not None:
+        copied.body = as_one(copied.body, last)
+        return copied
+    options = handed_down(copied) if isinstance(copied, group) else {}
+    header = group([with_options(member, options) for member in copied["kwargs"]["tasks"]])
+    header.options.update(task_id=copied.id)
+    joined = chord(header, last, **({"join": copied.options["join"]} if "join" in copied.options else {}))
+    joined["kwargs"]["header"] = header
+    return joined
+
+
+def last_of(sig: Signature[Any]) -> Signature[Any]:
+    """Return the task, or group, that a frozen signature ends with: there Celery's workers look for what waits."""
+    if isinstance(sig, chord) and sig.body is not None:
+        return last_of(sig.body)
+    return last_of(sig.tasks[-1]) if isinstance(sig, chain) and sig.tasks else sig
 
 
 def with_options(sig: Signature[Any], options: Mapping[str, Any]) -> Signature[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -122,10 +122,12 @@ def both_apps(server_url: str, *, apart: bool) -> Iterator[Sides]:
 @contextmanager
 def at_work(sides: Sides) -> Iterator[None]:
     """Run a worker of each side, on a queue of its own and on one that both take from."""
-    with (
-        start_worker(
-            sides.apps["theirs"], perform_ping_check=False, pool="solo", shutdown_timeout=20, queues=[THEIRS, BOTH]
-        ),
-        running(sides.apps["ours"], pool="threads", concurrency=2, queues=[OURS, BOTH]),
-    ):
+    with their_worker(sides), running(sides.apps["ours"], pool="threads", concurrency=2, queues=[OURS, BOTH]):
         yield
+
+
+def their_worker(sides: Sides) -> AbstractContextManager[Any]:
+    """Run a worker of Celery's alone."""
+    options = {"perform_ping_check": False, "pool": "solo", "shutdown_timeout": 20}
+    worker: AbstractContextManager[Any] = start_worker(sides.apps["theirs"], queues=[THEIRS, BOTH], **options)
+    return worker

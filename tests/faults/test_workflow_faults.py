@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 from fleet import Fleet, wait_until
 from msgspec.structs import replace
+from nursery import killing
 from running import eventually, running
 from sites import PLACES, place
 
@@ -18,10 +19,10 @@ from celeriac.errors import ChordError
 from celeriac.model.outcome import Action
 from celeriac.runtime import commits
 
-WORKFLOWS = int(os.environ.get("CELERIAC_FAULTS_WORKFLOWS", "300"))
-WORKERS = 4
-KILL_SECONDS = 0.8
-"""How often the worker that has run longest is killed: each then lives for some seconds, starting included."""
+WORKFLOWS = int(os.environ.get("CELERIAC_FAULTS_WORKFLOWS", "600"))
+WORKERS = 6
+KILL_SECONDS = 0.2
+"""How often the worker that has been at work longest is killed, and another one started."""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -73,25 +74,12 @@ SUM = 2 + 2 + 1 + 4
 def test_workflows_end_right_and_settle_once_while_workers_are_killed(store, tmp_path):
     with broker(store) as url, Fleet(tmp_path, broker=url) as fleet, client(fleet) as app:
         results = [workflow(app, number).apply_async() for number in range(WORKFLOWS)]
-        workers = [fleet.start("-c", "2", pool="threads", app="workflows_app") for _ in range(WORKERS)]
-        over = threading.Event()
-
-        def kill():
-            while not over.wait(KILL_SECONDS):
-                fleet.kill(workers.pop(0))
-                workers.append(fleet.start("-c", "2", pool="threads", app="workflows_app"))
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        try:
+        with killing(fleet, WORKERS, KILL_SECONDS) as nursery:
             values = [result.get(timeout=240) for result in results]
             eventually(lambda: quiet(app), "nothing is left to do", 60)
-        finally:
-            over.set()
-            killer.join()
 
         assert values == [SUM] * WORKFLOWS
-        assert fleet.killed
+        assert len(nursery.killed) > 10
         # Who was running when its worker was killed runs again; but no message was published twice.
         notes = {tuple(line.split()[:2]) for line in (tmp_path / "runs.log").read_text().splitlines()}
         published = Counter((what, int(told.split(":")[0])) for what, told in notes)

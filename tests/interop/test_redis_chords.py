@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 
 import pytest
-from celery_side import start_worker
 from fleet import Fleet, wait_until
-from redis_sides import BOTH, EITHER, FIRST, OURS, SECONDS, THEIRS, apart, at_work, both_apps
+from nursery import killing
+from redis_sides import BOTH, EITHER, FIRST, OURS, SECONDS, THEIRS, apart, at_work, both_apps, their_worker
 from running import eventually
 
 import celeriac
@@ -156,42 +155,24 @@ def test_members_delivered_twice_count_once_wherever_they_run(idle, client, twic
 @EITHER
 def test_chords_end_right_while_workers_of_ours_are_killed(idle, client, tmp_path):
     step, total = idle.apps[client].tasks["workflows_app.step"], idle.task(client, "total")
-    broker = idle.apps["ours"].conf.broker_url
     results = [
         idle.chord(client, [step.s(number).set(queue=BOTH) for number in range(50)], total.s()).apply_async()
-        for _ in range(40)
+        for _ in range(80)
     ]
-    over = threading.Event()
 
-    with Fleet(tmp_path, broker=broker) as fleet:
-        workers = [start(fleet) for _ in range(2)]
-        wait_until(lambda: idle.redis.keys("*held:*"), 30, "ours are at work")
-
-        def kill():
-            while not over.wait(0.2):
-                fleet.kill(workers.pop(0))
-                workers.append(start(fleet))
-
-        killer = threading.Thread(target=kill)
-        with start_worker(
-            idle.apps["theirs"], perform_ping_check=False, pool="solo", shutdown_timeout=20, queues=[THEIRS, BOTH]
-        ):
-            killer.start()
-            try:
-                values = [result.get(timeout=90) for result in results]
-            finally:
-                over.set()
-                killer.join()
+    with (
+        Fleet(tmp_path, broker=idle.apps["ours"].conf.broker_url) as fleet,
+        killing(fleet, 4, 0.2, "-Q", BOTH) as nursery,
+    ):
+        wait_until(nursery.at_work, 30, "ours are at work")
+        with their_worker(idle):
+            values = [result.get(timeout=90) for result in results]
             eventually(lambda: not idle.left(), "nothing is left")
 
-    assert values == [sum(1 + number for number in range(50))] * 40
-    assert fleet.killed
-    assert 0 < idle.where["theirs"] < 2000
+    assert values == [sum(1 + number for number in range(50))] * 80
+    assert nursery.killed
+    assert 0 < idle.where["theirs"] < 80 * 50
     assert idle.runs == {result.id: 1 for result in results}
-
-
-def start(fleet):
-    return fleet.start("-c", "2", "-Q", BOTH, pool="threads", app="workflows_app")
 
 
 @FIRST

@@ -15,7 +15,7 @@ from celeriac.spi.results import Chords, Joins
 from celeriac.testing.contracts.bench import TIMEOUT
 from celeriac.testing.contracts.result_stores.bench import LATER, ResultsBench, ResultStoreTests
 
-__all__ = ["Joining", "join", "part"]
+__all__ = ["Joining", "join", "known", "part"]
 
 
 def join(id_: str, size: int, **terms: Any) -> Join:
@@ -66,7 +66,7 @@ class Joining(ResultStoreTests):
 
         store.give([*parts[6:], *reversed(parts[:6])], timeout=TIMEOUT)
 
-        assert _known(store) == _known(store, parts)
+        assert known(store) == known(store, parts)
 
     def test_a_member_counts_once_and_its_first_part_stands(self, bench: ResultsBench) -> None:
         store = _store(bench)
@@ -76,7 +76,7 @@ class Joining(ResultStoreTests):
         answers = [_give(store, each) for each in (first, first, part("g", 0, succeeded=False, payload=b"late"))]
 
         assert answers == [[], [], []]
-        assert _known(store) == _known(store, [first])
+        assert known(store) == known(store, [first])
 
     def test_the_same_part_twice_in_one_batch_counts_once(self, bench: ResultsBench) -> None:
         store = _store(bench)
@@ -174,7 +174,7 @@ class Joining(ResultStoreTests):
         answer = _give(store, part("g", 0), part("h", 0), part("i", 0))
 
         assert sorted(answer) == ["complete g", "complete i"]
-        assert _known(store, of="h") == _known(store, [part("h", 0)])
+        assert known(store, of="h") == known(store, [part("h", 0)])
 
     def test_opening_again_changes_nothing(self, bench: ResultsBench) -> None:
         store = _store(bench)
@@ -239,7 +239,7 @@ def _store(bench: ResultsBench) -> Joins:
     return bench.require_joins(bench.connect())
 
 
-def _known(store: Joins, parts: Sequence[Part] | None = None, of: str = "g") -> list[Part]:
+def known(store: Joins, parts: Sequence[Part] | None = None, of: str = "g") -> list[Part]:
     """Return these parts, or those that a join has, as far as the store knows them."""
     found = store.parts(of, timeout=TIMEOUT) if parts is None else list(parts)
     if not isinstance(store, Chords):

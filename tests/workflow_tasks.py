@@ -6,6 +6,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+from workflows import needed
+
 from celeriac import Celeriac, Signature, chain, chord, group
 from celeriac.errors import Ignore, Reject
 
@@ -28,6 +30,12 @@ def define(app: Celeriac, runs: Counter[tuple[str, int]]) -> None:
         runs["again", args[-1]] += 1
         if self.request.retries == 0:
             raise self.retry(countdown=0)
+        return list(args)
+
+    @app.task(name="adds", bind=True)
+    def adds(self: Any, *args: Any) -> list[Any]:
+        runs["adds", args[-1]] += 1
+        self.add_to_chord(mark.si(args[-1]))
         return list(args)
 
     @app.task(name="note")
@@ -89,6 +97,8 @@ def build(app: Celeriac, recipe: Any) -> Signature[Any]:
             # Whether the others are waited for changes nothing of what is seen in the end.
             terms = {"join": "wait_all"} if len(header) % 2 == 0 else {}
             return chord([build(app, member) for member in header], build(app, body), **terms)
+        case ("quorum", header, body):
+            return chord([build(app, member) for member in header], build(app, body), join=f"quorum:{needed(header)}")
         case (what, inner, tag):
             made = build(app, inner)
             if what == "linked":

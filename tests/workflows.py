@@ -4,6 +4,7 @@ A recipe is a plain tree:
 
     ("task", kind, tag)           a call of the task `kind`
     ("chain", recipes)            ("group", recipes)            ("chord", recipes, recipe)
+    ("quorum", recipes, recipe)   a chord that needs `needed(recipes)` of its members
     ("linked", recipe, tag)       a callback on what a recipe ends with
     ("guarded", recipe, tag)      an error callback on it
 
@@ -22,6 +23,9 @@ EVERYWHERE = ("mark", "mark", "mark", "again", "handed", "spread", "fanned", "wo
 FAILING = ("boom", "dashed", "torn", "rejected", "ignored")
 KINDS = (*EVERYWHERE, *FAILING)
 """What every way of running tasks knows."""
+ADDS = "adds"
+"""The kind that adds a member to the chord in whose header it is: one at the most, else their order were by chance."""
+CHORDS = ("chord", "quorum")
 UNSTARTED = ("expired", "revoked")
 """What only workers refuse."""
 UNSTORED = ("silent", "ignored")
@@ -86,6 +90,8 @@ class Interpreter:
                 return given[0]
             case ("group", members):
                 return self._joined(members, given, None) if followed else self._all(_flat(members), given)
+            case ("quorum", header, body):
+                return self.value(body, self._quorum(header, given, body), followed=followed)
             case (_, header, body):
                 return self.value(body, self._joined(header, given, body), followed=followed)
 
@@ -103,6 +109,20 @@ class Interpreter:
                 self._skipped(body)
             raise Failed({CHORD_ERROR}) from None
 
+    def _quorum(self, members: list[Any], given: tuple[Any, ...], body: Any) -> list[Any]:
+        values = []
+        for member in _flat(members):
+            try:
+                values.append(self.value(member, *given, followed=True))
+            except Failed:
+                continue
+            except Stopped:
+                values.append(None)
+        if len(values) < needed(members):
+            self._skipped(body)
+            raise Failed({CHORD_ERROR})
+        return values
+
     def _all(self, members: list[Any], given: tuple[Any, ...], *, joined: bool = False) -> list[Any]:
         """Every member runs, whatever becomes of the others."""
         values: list[Any] = []
@@ -115,6 +135,9 @@ class Interpreter:
             except Stopped:
                 values.append(None)
                 stopped = True
+        for tag in [member[2] for member in members if member[1] == ADDS]:
+            self.runs["mark", tag] += 1
+            values.append([tag])
         if failures:
             raise Failed({error for failed in failures for error in failed.errors})
         if stopped and not joined:
@@ -179,8 +202,8 @@ class Interpreter:
                 return recipe
             case ("chain" | "group" as kind, members):
                 return (kind, [self._plain(member) for member in members])
-            case ("chord", header, body):
-                return ("chord", [self._plain(member) for member in header], self._plain(body))
+            case ("chord" | "quorum" as kind, header, body):
+                return (kind, [self._plain(member) for member in header], self._plain(body))
             case (what, inner, number):
                 plain = self._plain(inner)
                 for tag in _ends(plain) if what == "linked" else _guarded(plain):
@@ -221,7 +244,7 @@ def ends_in_group(recipe: Any) -> bool:
             return ends_in_group(_steps(recipe)[-1])
         case ("group", _):
             return True
-        case (_, inner, _) if recipe[0] != "chord":
+        case (_, inner, _) if recipe[0] not in CHORDS:
             return ends_in_group(inner)
         case (_, _, body):
             return ends_in_group(body)
@@ -234,7 +257,7 @@ def kinds(recipe: Any) -> set[str]:
             return {kind}
         case (_, list(members)):
             return {kind for member in members for kind in kinds(member)}
-        case ("chord", header, body):
+        case ("chord" | "quorum", header, body):
             return kinds(("group", [*header, body]))
         case (_, inner, _):
             return kinds(inner)
@@ -253,8 +276,8 @@ def _extended(steps: list[Any]) -> list[Any]:
     """What follows a chord that ends with a group is part of its body."""
     found: list[Any] = []
     for step in reversed(steps):
-        if step[0] == "chord" and ends_in_group(step) and found:
-            found = [("chord", step[1], ("chain", [step[2], *found]))]
+        if step[0] in CHORDS and ends_in_group(step) and found:
+            found = [(step[0], step[1], ("chain", [step[2], *found]))]
         else:
             found.insert(0, step)
     return found
@@ -274,11 +297,39 @@ def recipes(leaves: int = 12, *, among: tuple[str, ...] = KINDS) -> st.SearchStr
         return st.one_of(
             st.tuples(st.just("chain"), some.map(_unrolled)),
             st.tuples(st.just("group"), some).map(_simple),
-            st.tuples(st.just("chord"), some, inner),
+            st.tuples(st.just("chord"), st.tuples(some, st.booleans()).map(_with_one_that_adds), inner),
+            st.tuples(st.just("quorum"), some, inner),
             st.tuples(st.sampled_from(("linked", "guarded")), inner, st.just(0)).map(_only_on_one),
         )
 
     return st.recursive(tasks, larger, max_leaves=leaves).map(_told).map(_numbered)
+
+
+def needed(header: list[Any]) -> int:
+    """Return how many members a quorum of this header needs: all that succeed, so that nothing is left to chance.
+
+    One more, which makes it fail, where that is to be seen too.
+    """
+    members = _flat(header)
+    succeed = sum(_succeeds(member) for member in members)
+    return min(max(1, succeed + (len(members) % 3 == 0)), len(members))
+
+
+def _succeeds(member: Any) -> bool:
+    interpreter = Interpreter()
+    try:
+        interpreter.value(interpreter._plain(member), followed=True)
+    except Failed:
+        return False
+    except Stopped:
+        pass
+    return True
+
+
+def _with_one_that_adds(given: tuple[list[Any], bool]) -> list[Any]:
+    """Return a header, in front of it a member that adds another if that is so."""
+    header, adds = given
+    return [("task", ADDS, 0), *header] if adds else header
 
 
 def _simple(recipe: Any) -> Any:
@@ -313,8 +364,8 @@ def _numbered(recipe: Any) -> Any:
                 return ("task", kind, count)
             case (kind, members):
                 return (kind, [number(member) for member in members])
-            case ("chord", header, body):
-                return ("chord", [number(member) for member in header], number(body))
+            case ("chord" | "quorum" as kind, header, body):
+                return (kind, [number(member) for member in header], number(body))
             case (what, inner, _):
                 count += 1
                 mine = count

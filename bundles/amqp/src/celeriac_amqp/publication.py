@@ -19,7 +19,7 @@ from celeriac.errors import ConfigurationError, DeadlineExceeded, EncodeError, S
 from celeriac.kernel.clock import Clock
 from celeriac.model.message import Message
 from celeriac_amqp import failures
-from celeriac_amqp.asking import NOT_FOUND
+from celeriac_amqp.asking import ACCESS_REFUSED, NOT_FOUND
 from celeriac_amqp.delays import ENTRY_EXCHANGE, delay_key
 from celeriac_amqp.failures import ChannelClosed, Nacked
 from celeriac_amqp.frames import Outgoing
@@ -32,6 +32,10 @@ from celeriac_amqp.topology import Topology
 __all__ = ["Publication"]
 
 T = TypeVar("T")
+
+_RIGHTS: Final = (
+    "Give the user the right to write there: rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ."
+)
 
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between the tries to publish to a quorum queue that another connection is making: RabbitMQ answers who
@@ -162,7 +166,8 @@ class Publication:
                 raise Unroutable(out[0].exchange, out[0].routing_key) from error
             if error.code == NOT_FOUND:
                 raise TransportLost(f"an exchange is gone: {error.reason}") from error
-            raise ConfigurationError(f"RabbitMQ refused a message: {error.reason}.") from error
+            fix = f" {_RIGHTS}" if error.code == ACCESS_REFUSED else ""
+            raise ConfigurationError(f"RabbitMQ refused a message: {error.reason}.{fix}") from error
 
     def _opened(self, end: float) -> Publisher:
         publisher = self._publisher

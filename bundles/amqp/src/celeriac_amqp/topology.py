@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Sequence
 from math import inf
@@ -15,6 +16,8 @@ from celeriac_amqp.delays import Ladder
 from celeriac_amqp.failures import ChannelClosed
 
 __all__ = ["Topology", "queue_arguments"]
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 _NEW_SECONDS: Final = 10.0
 
@@ -101,7 +104,14 @@ class Topology:
     def forget(self, name: str) -> None:
         """Create a queue anew when it is needed next: somebody deleted it."""
         with self._lock:
+            known = name in self._there
             self._there.discard(name)
+        if known:
+            logger.warning(
+                "the queue %s was deleted, with what was in it; it is declared again",
+                name,
+                extra={"event": "amqp_queue_deleted", "queue": name},
+            )
         self._ladder.forget()
 
     def ensure_delayed(self, queue: str, timeout: float) -> None:

@@ -77,9 +77,8 @@ def slow(rig: AmqpRig) -> Iterator[None]:
 
 @contextmanager
 def closed(rig: AmqpRig) -> Iterator[None]:
-    for _ in range(10):
-        rig.close_connections()
-        time.sleep(0.1)
+    # A worker whose slots are all busy finds out when it takes or settles next, so there may be few to close.
+    assert rig.close_connections(10) > 0
     yield
 
 

@@ -1,5 +1,6 @@
 """The tasks of the fault tests. Every run leaves a line, written by one atomic append, before and after its work."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -11,8 +12,12 @@ HOME = Path(os.environ["FAULTS_HOME"])
 app = Celeriac(
     "faults",
     broker=os.environ["FAULTS_BROKER"],
-    backend=os.environ["FAULTS_BROKER"],
-    broker_transport_options={"lease_seconds": float(os.environ.get("FAULTS_LEASE", "1.0"))},
+    backend=os.environ.get("FAULTS_BACKEND", os.environ["FAULTS_BROKER"]),
+    broker_transport_options=(
+        json.loads(os.environ["FAULTS_OPTIONS"])
+        if "FAULTS_OPTIONS" in os.environ
+        else {"lease_seconds": float(os.environ.get("FAULTS_LEASE", "1.0"))}
+    ),
 )
 
 

@@ -47,7 +47,10 @@ def prepare(session: nox.Session, *groups: str, folders: list[Path] | None = Non
     """Install distributions, editable, and dependency groups into the session's environment."""
     chosen = DISTRIBUTIONS if folders is None else folders
     editable = [part for folder in chosen for part in ("-e", str(folder))]
-    session.install(*editable, *nox.project.dependency_groups(PYPROJECT, *groups))
+    # Two sessions at once must not share what one of them compiled for its own Python.
+    compiled = [f"celeriac-{folder.name}" for folder in chosen if (folder / "hatch_build.py").exists()]
+    anew = [part for name in compiled for part in ("--refresh-package", name)] if session.venv_backend == "uv" else []
+    session.install(*anew, *editable, *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
 def pytest(session: nox.Session, *args: str, name: str = "", env: dict[str, str] | None = None) -> None:

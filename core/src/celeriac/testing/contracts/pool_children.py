@@ -100,7 +100,7 @@ class ChildrenContract:
             descriptors = open_descriptors()
 
             pool.submit(*pool.requests(self.recycles))
-            patience, pool.patience = pool.patience, 3 * pool.patience
+            patience, pool.patience = pool.patience, 6 * pool.patience
             pool.wait_reported(pool.submitted)
             pool.patience = patience
 

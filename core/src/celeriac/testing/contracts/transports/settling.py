@@ -179,6 +179,8 @@ class Delaying(TransportTests):
     def test_delayed_messages_come_as_they_become_due(self, bench: TransportBench) -> None:
         bench.require("delays")
         transport = bench.connect()
+        # The first delay may have a broker make what delays need, which takes its time.
+        bench.publish(transport, "much later", due=bench.clock.time() + 3600)
         now = bench.clock.time()
         bench.publish(transport, "second", due=now + 2 * LATER)
         bench.publish(transport, "first", due=now + LATER)

@@ -124,7 +124,10 @@ class JoinRun:
         if record is None:
             return None
         saved = self._app.codecs.loads(record.payload, record.content_type, record.content_encoding)
-        listed: list[Any] = _nested(saved["result"], values)
+        try:
+            listed: list[Any] = _nested(saved["result"], values)
+        except KeyError:  # it names a task that gave nothing: what others gave is still worth more than nothing
+            return None
         return listed
 
     def _fail(self, body: Mapping[str, Any], failed: tuple[Part, Any], context: Context, queue: str) -> Consequences:

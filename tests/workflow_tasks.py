@@ -32,9 +32,9 @@ def define(app: Celeriac, runs: Counter[tuple[str, int]]) -> None:
             raise self.retry(countdown=0)
         return list(args)
 
-    @app.task(name="adds", bind=True)
-    def adds(self: Any, *args: Any) -> list[Any]:
-        runs["adds", args[-1]] += 1
+    @app.task(name="joined_by", bind=True)
+    def joined_by(self: Any, *args: Any) -> list[Any]:
+        runs["joined_by", args[-1]] += 1
         self.add_to_chord(mark.si(args[-1]))
         return list(args)
 

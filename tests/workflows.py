@@ -23,7 +23,7 @@ EVERYWHERE = ("mark", "mark", "mark", "again", "handed", "spread", "fanned", "wo
 FAILING = ("boom", "dashed", "torn", "rejected", "ignored")
 KINDS = (*EVERYWHERE, *FAILING)
 """What every way of running tasks knows."""
-ADDS = "adds"
+ADDS = "joined_by"
 """The kind that adds a member to the chord in whose header it is: one at the most, else their order were by chance."""
 CHORDS = ("chord", "quorum")
 UNSTARTED = ("expired", "revoked")

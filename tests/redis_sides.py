@@ -27,6 +27,9 @@ EITHER = pytest.mark.parametrize("client", CLIENTS)
 apart = pytest.mark.parametrize("idle", ["one", "apart"], indirect=True)
 """Results in the database of the messages, so that both are settled in one transaction, or in another."""
 
+NEVER = -1
+"""What Redis says of a key that does not expire."""
+
 
 class Sides:
     """Both apps on one broker and one result store, and what their tasks noted: all run in this process."""
@@ -48,6 +51,10 @@ class Sides:
         """Return what chords have left of what was counted. Celery leaves sizes of groups that are no headers."""
         keys = [key.decode() for key in self.redis.keys(f"{GROUP_PREFIX}*")]
         return [key for key in keys if key.endswith((".j", ".d", ".t"))]
+
+    def kept(self) -> list[str]:
+        """Return what of it does not expire by itself."""
+        return [key for key in self.left() if self.redis.ttl(key) == NEVER]
 
 
 def define_more(app: Any, sides: Sides, side: str) -> None:
